@@ -1,0 +1,28 @@
+//! ringcracker: a proxy for Redis, Valkey and memcached that runs twemproxy's `nutcracker.yml`
+//! on io_uring's completion model, one ring per worker.
+//!
+//! The house has floors, and a file uses only what stands on lower ones (`docs/design.md` has
+//! the picture, `tests/tidy.rs` holds everybody to it):
+//!
+//! ```text
+//! 5  main.rs cli.rs          argv -> config -> workers
+//! 4  worker                  the turn: completions in, state machines, flush, submit
+//! 3  proxy                   clients, servers, pools: events and a time in, wants out
+//! 2  ring  config  sim       the kernel, the file, and the test's stand-in for the kernel
+//! 1  proto  hash  distribution
+//! 0  io  sys  token  limits  time
+//! ```
+
+pub mod config;
+pub mod distribution;
+pub mod hash;
+pub mod io;
+pub mod limits;
+pub mod proto;
+pub mod proxy;
+pub mod ring;
+pub mod sim;
+pub mod sys;
+pub mod time;
+pub mod token;
+pub mod worker;

@@ -1,0 +1,126 @@
+//! Every number that bounds something, with its unit and its reason.
+//!
+//! What an operator may need to change is also a field of `Limits`, which a worker is given; the
+//! simulator gives small ones. The rest are constants, with their relations asserted below.
+
+use std::time::Duration;
+
+/// Bytes of one bulk string, as Redis's `proto-max-bulk-len`.
+pub const BULK_BYTES_MAX: u64 = 512 << 20;
+
+/// Arguments of one request, as Redis before 7 (`networking.c`, 1024*1024). Nothing is reserved
+/// by a declared count: memory is used as bytes arrive.
+pub const ARGUMENTS_MAX: u64 = 1 << 20;
+
+/// Bytes of one whole request, as Redis's `client-query-buffer-limit`. Offsets in a request are
+/// 32 bits wide.
+pub const REQUEST_BYTES_MAX: u64 = 1 << 30;
+
+/// Bytes of an inline request, and of a head that has not ended, as Redis's
+/// `PROTO_INLINE_MAX_SIZE`.
+pub const INLINE_BYTES_MAX: usize = 64 << 10;
+
+/// How deep arrays nest in a reply. `COMMAND DOCS` of Redis 7 needs 8.
+pub const REPLY_DEPTH_MAX: usize = 32;
+
+/// Bytes of one whole reply: room for a largest bulk string in an array with others.
+pub const REPLY_BYTES_MAX: u64 = 1 << 30;
+
+/// Elements of one array in a reply, at any depth.
+pub const REPLY_ELEMENTS_MAX: u64 = 1 << 28;
+
+/// Bytes of a line in a reply (status, error, integer, a length).
+pub const REPLY_LINE_BYTES_MAX: usize = 64 << 10;
+
+/// Bytes that one send hands to the kernel. With `MSG_WAITALL` nothing is reported before the
+/// end, and progress must be seen.
+pub const SEND_BYTES_MAX: usize = 256 << 10;
+
+/// Pieces of a chain in one send; the rest follows with the next.
+pub const SEND_PIECES_MAX: usize = 32;
+
+/// Bytes of one receive buffer. Relaying 64 KiB gained nothing from kept buffers of 4 KiB and
+/// about a third from larger ones.
+pub const RECV_BUFFER_BYTES: usize = 16 << 10;
+
+/// Receive buffers of one worker, a power of two. Each is given back within the turn, so this
+/// bounds one turn's receives, not the number of connections.
+pub const RECV_BUFFERS: u16 = 256;
+
+/// A received piece of at least this many bytes is kept by reference, a smaller one is copied.
+/// A kept piece holds its whole buffer: with half of it, memory is at most twice what is counted.
+pub const KEEP_BYTES_MIN: usize = RECV_BUFFER_BYTES / 2;
+
+/// Bytes that are copied together in a chain before a new chunk begins.
+pub const CHAIN_CHUNK_BYTES: usize = 64 << 10;
+
+/// An emptied chain with more memory than this gives it up.
+pub const SPARE_CHAIN_BYTES_MAX: usize = 64 << 10;
+
+/// Submission queue entries of one ring: the operations that can be asked for between two enters
+/// without an enter in between.
+pub const SUBMISSION_ENTRIES: u32 = 1024;
+
+/// Completion queue entries of one ring: more than the buffers and the sends of a turn, as a
+/// multishot operation ends when its completion finds no room.
+pub const COMPLETION_ENTRIES: u32 = 8192;
+
+/// Milliseconds between two ticks, the net under the linked timeouts.
+pub const TICK_MS: u64 = 100;
+
+/// Requests of one client that are handled before the next client has its turn.
+pub const REQUESTS_PER_TURN: u32 = 512;
+
+/// Descriptors that are neither clients' nor servers': rings, log, eventfds, standard streams.
+pub const DESCRIPTORS_RESERVED: u64 = 32;
+
+/// Bytes that a closing client may still send before it is closed all the same.
+pub const LAST_WORDS_BYTES_MAX: u64 = 64 << 10;
+
+/// How long a closing client may still send.
+pub const LAST_WORDS_TIME: Duration = Duration::from_secs(1);
+
+/// What a worker holds its clients and servers to.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Requests of one client that are waiting for replies; beyond, it is not read.
+    pub in_flight_requests_max: usize,
+    /// Bytes of those requests; beyond, the client is not read.
+    pub in_flight_bytes_max: usize,
+    /// Bytes of replies that a client has not taken; beyond, it is not read, and a clock starts.
+    pub output_soft_bytes: usize,
+    /// How long a client beyond `output_soft_bytes` may take nothing at all; then it is closed.
+    pub output_stall: Duration,
+    /// Bytes of replies that a client has not taken; beyond, it is closed.
+    pub output_hard_bytes: usize,
+    /// Requests waiting on one server connection; beyond, clients that add to it are not read.
+    pub server_queue_requests_max: usize,
+    /// Bytes not yet sent on one server connection; beyond, clients that add to it are not read.
+    pub server_queue_bytes_max: usize,
+    /// Clients of one worker, all pools together.
+    pub clients_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            in_flight_requests_max: 1024,
+            in_flight_bytes_max: 16 << 20,
+            output_soft_bytes: 64 << 20,
+            output_stall: Duration::from_secs(20),
+            output_hard_bytes: 256 << 20,
+            server_queue_requests_max: 64 << 10,
+            server_queue_bytes_max: 64 << 20,
+            clients_max: 1 << 20,
+        }
+    }
+}
+
+const _: () = {
+    assert!(RECV_BUFFERS.is_power_of_two());
+    assert!(KEEP_BYTES_MIN <= RECV_BUFFER_BYTES);
+    assert!(CHAIN_CHUNK_BYTES <= SEND_BYTES_MAX);
+    assert!(COMPLETION_ENTRIES >= 2 * (RECV_BUFFERS as u32 + SUBMISSION_ENTRIES));
+    assert!(BULK_BYTES_MAX < REQUEST_BYTES_MAX && REQUEST_BYTES_MAX <= u32::MAX as u64);
+    assert!(BULK_BYTES_MAX < REPLY_BYTES_MAX && REPLY_BYTES_MAX <= u32::MAX as u64);
+};
