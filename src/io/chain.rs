@@ -105,6 +105,34 @@ impl Chain {
         });
     }
 
+    /// Moves `count` bytes from the front of this chain to the end of `into`.
+    ///
+    /// Panics when there are not as many.
+    pub fn move_front(&mut self, count: usize, into: &mut Chain) {
+        let mut left = count;
+        while left > 0 {
+            match self.segments.front_mut() {
+                Some(front) => {
+                    let piece = front.split_to(left.min(front.len()));
+                    left -= piece.len();
+                    into.push_piece(piece);
+                    if front.is_empty() {
+                        self.segments.pop_front();
+                    }
+                }
+                None => {
+                    into.push_copy(&self.tail[self.start..][..left]);
+                    self.start += left;
+                    left = 0;
+                }
+            }
+        }
+        self.len -= count;
+        if self.len == 0 {
+            self.clear();
+        }
+    }
+
     /// Copies a range to `into`.
     ///
     /// Panics when `range` is not within the chain.
@@ -274,6 +302,18 @@ mod tests {
                 other.append_range(&chain, start..end);
                 assert_eq!(other.to_vec(), expected[start..end]);
             }
+        }
+    }
+
+    #[test]
+    fn move_front_cuts_anywhere() {
+        let (_, expected) = mixed();
+        for count in [0, 1, 4, 5, KEEP_BYTES_MIN, expected.len() - 2, expected.len()] {
+            let (mut chain, _) = mixed();
+            let mut front = Chain::new();
+            chain.move_front(count, &mut front);
+            assert_eq!(front.to_vec(), expected[..count]);
+            assert_eq!(chain.to_vec(), expected[count..]);
         }
     }
 

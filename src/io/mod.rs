@@ -73,6 +73,10 @@ pub trait Ring {
     /// and the slot is free.
     fn close(&mut self, token: Token, fd: Fd);
 
+    /// Says `words` to a socket that nothing is armed on, as far as it takes them at once, and
+    /// closes it: for a client that is not let in.
+    fn refuse(&mut self, fd: Fd, words: &[u8]);
+
     /// Gives a receive buffer back, for the kernel to fill again.
     fn give_back(&mut self, buffer: Buffer);
 

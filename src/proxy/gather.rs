@@ -1,0 +1,221 @@
+//! One reply out of several: a request whose keys are on more than one server.
+
+use crate::io::Chain;
+use crate::proto::commands::Split;
+use crate::proto::resp;
+use crate::proxy::source::Source;
+
+/// A request over several servers. Each fragment fills its part and the last completes it.
+///
+/// ```text
+///   MGET a b c d      fragment 0 (server 2): a c        order: [0, 1, 0, 1]
+///                     fragment 1 (server 5): b d
+/// ```
+///
+/// When a fragment fails the gather still waits for the rest, and then answers with the words of
+/// the first failed fragment; fragments are numbered by their first key.
+pub(crate) struct Gather {
+    split: Split,
+    parts: Vec<Part>,
+    /// Which fragment answers each key; filled for `Split::Collect` only.
+    order: Vec<u32>,
+    waiting: u32,
+    held_bytes: usize,
+}
+
+enum Part {
+    Waiting,
+    /// A whole array, its head taken off, and where each element ends from the front.
+    Elements(Chain, std::vec::IntoIter<u32>),
+    Number(i64),
+    Done,
+    /// A whole error reply.
+    Failed(Vec<u8>),
+}
+
+impl Gather {
+    /// A gather of `fragments` parts. `order` names the part of each key.
+    pub(crate) fn new(split: Split, fragments: usize, order: Vec<u32>) -> Self {
+        let mut parts = Vec::with_capacity(fragments);
+        parts.resize_with(fragments, || Part::Waiting);
+        Self { split, parts, order, waiting: fragments as u32, held_bytes: 0 }
+    }
+
+    pub(crate) fn is_complete(&self) -> bool {
+        self.waiting == 0
+    }
+
+    /// Bytes of fragments' replies as they came, heads and all.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.held_bytes
+    }
+
+    /// Takes a fragment's reply. `elements` are the ends of its elements, for `Split::Collect`.
+    pub(crate) fn fill(&mut self, fragment: u32, source: Source<'_>, elements: &[u32]) {
+        self.held_bytes += source.len();
+        let mut reply = Chain::new();
+        source.move_to(&mut reply);
+        let part = self.understand(reply, elements);
+        self.put(fragment, part);
+    }
+
+    /// Takes an error in place of a fragment's reply.
+    pub(crate) fn fail(&mut self, fragment: u32, reply: &[u8]) {
+        self.held_bytes += reply.len();
+        self.put(fragment, Part::Failed(reply.to_vec()));
+    }
+
+    /// Writes the whole reply. To be called once, when complete.
+    pub(crate) fn compose(&mut self, output: &mut Chain) {
+        debug_assert!(self.is_complete());
+        if let Some(words) = self.first_failure() {
+            output.push_copy(words);
+            return;
+        }
+        match self.split {
+            Split::Collect => self.compose_array(output),
+            Split::Sum => {
+                let sum = self.parts.iter().fold(0_i64, |sum, part| match part {
+                    Part::Number(n) => sum.saturating_add(*n),
+                    Part::Waiting | Part::Elements(..) | Part::Done | Part::Failed(_) => sum,
+                });
+                output.push_copy(b":");
+                output.push_copy(itoa::Buffer::new().format(sum).as_bytes());
+                output.push_copy(b"\r\n");
+            }
+            Split::Ok | Split::No => output.push_copy(b"+OK\r\n"),
+        }
+    }
+
+    fn put(&mut self, fragment: u32, part: Part) {
+        let place = &mut self.parts[fragment as usize];
+        assert!(matches!(place, Part::Waiting), "a fragment is answered once");
+        *place = part;
+        self.waiting -= 1;
+    }
+
+    fn understand(&self, mut reply: Chain, elements: &[u32]) -> Part {
+        let first = reply.slices().next().and_then(|piece| piece.first().copied());
+        match (self.split, first) {
+            (_, Some(b'-')) => Part::Failed(reply.to_vec()),
+            (Split::Collect, Some(b'*')) => {
+                let mut head = 0;
+                'head: for piece in reply.slices() {
+                    for byte in piece {
+                        head += 1;
+                        if *byte == b'\n' {
+                            break 'head;
+                        }
+                    }
+                }
+                reply.advance(head);
+                let ends: Vec<u32> = elements.iter().map(|end| end - head as u32).collect();
+                Part::Elements(reply, ends.into_iter())
+            }
+            (Split::Sum, Some(b':')) => match resp::integer(&reply.to_vec()) {
+                Some(number) => Part::Number(number),
+                None => Part::Failed(UNEXPECTED.to_vec()),
+            },
+            (Split::Ok, Some(b'+')) => Part::Done,
+            (Split::Collect | Split::Sum | Split::Ok | Split::No, _) => {
+                Part::Failed(UNEXPECTED.to_vec())
+            }
+        }
+    }
+
+    fn first_failure(&self) -> Option<&[u8]> {
+        for (number, part) in self.parts.iter().enumerate() {
+            match part {
+                Part::Failed(words) => return Some(words),
+                Part::Elements(_, ends) => {
+                    let keys = self.order.iter().filter(|&&p| p as usize == number).count();
+                    if ends.len() != keys {
+                        return Some(UNEXPECTED);
+                    }
+                }
+                Part::Waiting | Part::Number(_) | Part::Done => {}
+            }
+        }
+        None
+    }
+
+    fn compose_array(&mut self, output: &mut Chain) {
+        output.push_copy(b"*");
+        output.push_copy(itoa::Buffer::new().format(self.order.len()).as_bytes());
+        output.push_copy(b"\r\n");
+        let mut taken = vec![0_u32; self.parts.len()];
+        for &number in &self.order {
+            let Part::Elements(reply, ends) = &mut self.parts[number as usize] else {
+                unreachable!("no part failed, and a collect has no others");
+            };
+            let end = ends.next().expect("as many elements as keys, checked above");
+            let taken = &mut taken[number as usize];
+            reply.move_front((end - *taken) as usize, output);
+            *taken = end;
+        }
+    }
+}
+
+/// twemproxy's words (`EINVAL`) for a fragment's reply of the wrong type.
+const UNEXPECTED: &[u8] = b"-ERR Invalid argument\r\n";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::Buffer;
+    use bytes::Bytes;
+
+    fn fill(gather: &mut Gather, fragment: u32, reply: &[u8], elements: &[u32]) {
+        let mut before = Chain::new();
+        let mut buffer = Buffer::from_bytes(Bytes::copy_from_slice(reply));
+        gather.fill(fragment, Source::new(&mut before, &mut buffer, 0..reply.len()), elements);
+    }
+
+    fn composed(gather: &mut Gather) -> Vec<u8> {
+        assert!(gather.is_complete());
+        let mut output = Chain::new();
+        gather.compose(&mut output);
+        output.to_vec()
+    }
+
+    #[test]
+    fn elements_come_in_key_order() {
+        let mut gather = Gather::new(Split::Collect, 2, vec![0, 1, 1, 0]);
+        fill(&mut gather, 1, b"*2\r\n$1\r\nb\r\n$-1\r\n", &[11, 16]);
+        assert!(!gather.is_complete());
+        fill(&mut gather, 0, b"*2\r\n$1\r\na\r\n$2\r\ndd\r\n", &[11, 19]);
+        assert_eq!(
+            composed(&mut gather),
+            b"*4\r\n$1\r\na\r\n$1\r\nb\r\n$-1\r\n$2\r\ndd\r\n"
+        );
+    }
+
+    #[test]
+    fn numbers_are_summed() {
+        let mut gather = Gather::new(Split::Sum, 3, Vec::new());
+        fill(&mut gather, 0, b":2\r\n", &[]);
+        fill(&mut gather, 2, b":0\r\n", &[]);
+        fill(&mut gather, 1, b":40\r\n", &[]);
+        assert_eq!(composed(&mut gather), b":42\r\n");
+    }
+
+    #[test]
+    fn the_first_failed_part_speaks_after_all_have_answered() {
+        let mut gather = Gather::new(Split::Ok, 3, Vec::new());
+        gather.fail(2, b"-ERR Connection refused\r\n");
+        fill(&mut gather, 1, b"-READONLY no\r\n", &[]);
+        assert!(!gather.is_complete());
+        fill(&mut gather, 0, b"+OK\r\n", &[]);
+        assert_eq!(composed(&mut gather), b"-READONLY no\r\n");
+    }
+
+    #[test]
+    fn a_reply_of_the_wrong_shape_is_an_error() {
+        let mut gather = Gather::new(Split::Collect, 1, vec![0, 0]);
+        fill(&mut gather, 0, b"*1\r\n$1\r\na\r\n", &[11]);
+        assert_eq!(composed(&mut gather), UNEXPECTED);
+        let mut gather = Gather::new(Split::Sum, 1, Vec::new());
+        fill(&mut gather, 0, b"+OK\r\n", &[]);
+        assert_eq!(composed(&mut gather), UNEXPECTED);
+    }
+}

@@ -1,0 +1,325 @@
+//! The order of one client's replies.
+
+use std::collections::VecDeque;
+
+use crate::io::Chain;
+use crate::proxy::gather::Gather;
+use crate::proxy::source::Source;
+
+/// A client's requests that are not fully answered, oldest first. A request gets its place when
+/// it is understood, and that fixes the order of replies once and for all.
+///
+/// ```text
+///   sequence:  base       base+1      base+2      base+3
+///              Waiting    Held        Gather      Ready
+///              ^ head: its reply goes straight to the client's output,
+///                and then whatever behind it is complete follows
+/// ```
+///
+/// Small replies that came too early lie together in `early`, so that two servers which answer
+/// in turns cost no allocation; large ones and gathers have a chain of their own.
+#[derive(Default)]
+pub(crate) struct Pipeline {
+    base: u32,
+    slots: VecDeque<Slot>,
+    early: Vec<u8>,
+    /// How many slots refer to `early`; at none it starts anew.
+    early_slots: u32,
+    in_flight_bytes: usize,
+    /// Bytes of replies that wait for their turn.
+    held_bytes: usize,
+}
+
+struct Slot {
+    state: State,
+    /// Bytes of the request, for the limit on what is in flight.
+    request_bytes: u32,
+}
+
+enum State {
+    Waiting,
+    Early { offset: u32, len: u32 },
+    Ready(Box<Chain>),
+    Gather(Box<Gather>),
+}
+
+/// What settled a slot that waits for one reply, or one of a gather's.
+pub(crate) enum Part {
+    /// The slot waits for one reply.
+    Whole,
+    /// The slot waits for several; this is the one of that number.
+    Fragment(u32),
+}
+
+impl Pipeline {
+    pub(crate) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    /// Bytes of requests that are not fully answered.
+    pub(crate) fn in_flight_bytes(&self) -> usize {
+        self.in_flight_bytes
+    }
+
+    /// Bytes of replies that came before their turn.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.held_bytes
+    }
+
+    /// A place for a request that waits for one reply. Returns its sequence number.
+    #[inline]
+    pub(crate) fn push_waiting(&mut self, request_bytes: u32) -> u32 {
+        self.push(State::Waiting, request_bytes)
+    }
+
+    /// A place for a request that waits for several replies.
+    pub(crate) fn push_gather(&mut self, gather: Gather, request_bytes: u32) -> u32 {
+        self.push(State::Gather(Box::new(gather)), request_bytes)
+    }
+
+    /// A request that is answered on the spot, when it is its turn.
+    pub(crate) fn push_answered(&mut self, reply: &[u8], output: &mut Chain) {
+        if self.slots.is_empty() {
+            output.push_copy(reply);
+            self.base = self.base.wrapping_add(1);
+            return;
+        }
+        let state = self.hold_copy(reply);
+        self.push(state, 0);
+    }
+
+    /// Puts a reply in its place; it and what is complete behind it goes to `output` when it is
+    /// at the head. `elements` are the ends of an array's elements, for a gather that asked.
+    ///
+    /// A sequence number that is not in flight is a bug.
+    #[inline]
+    pub(crate) fn settle(
+        &mut self,
+        sequence: u32,
+        part: Part,
+        source: Source<'_>,
+        elements: &[u32],
+        output: &mut Chain,
+    ) {
+        let place = self.place(sequence);
+        if let Part::Fragment(fragment) = part {
+            let State::Gather(gather) = &mut self.slots[place].state else {
+                panic!("a fragment for a slot that is not a gather");
+            };
+            self.held_bytes += source.len();
+            gather.fill(fragment, source, elements);
+            self.finish_gather(place, output);
+            return;
+        }
+        if place == 0 {
+            source.move_to(output);
+            self.pop();
+            self.release(output);
+        } else {
+            self.slots[place].state = self.hold(source);
+        }
+    }
+
+    /// As `settle`, with an error of ours in place of a reply. `reply` is a whole one.
+    pub(crate) fn settle_error(
+        &mut self,
+        sequence: u32,
+        part: Part,
+        reply: &[u8],
+        output: &mut Chain,
+    ) {
+        let place = self.place(sequence);
+        if let Part::Fragment(fragment) = part {
+            let State::Gather(gather) = &mut self.slots[place].state else {
+                panic!("a fragment for a slot that is not a gather");
+            };
+            self.held_bytes += reply.len();
+            gather.fail(fragment, reply);
+            self.finish_gather(place, output);
+            return;
+        }
+        if place == 0 {
+            output.push_copy(reply);
+            self.pop();
+            self.release(output);
+        } else {
+            self.slots[place].state = self.hold_copy(reply);
+        }
+    }
+
+    /// Forgets everything and gives its memory up.
+    pub(crate) fn clear(&mut self) {
+        *self = Self { base: self.base.wrapping_add(self.slots.len() as u32), ..Self::default() };
+    }
+
+    fn place(&self, sequence: u32) -> usize {
+        let place = sequence.wrapping_sub(self.base) as usize;
+        assert!(place < self.slots.len(), "sequence {sequence} is not in flight");
+        place
+    }
+
+    fn push(&mut self, state: State, request_bytes: u32) -> u32 {
+        let sequence = self.base.wrapping_add(self.slots.len() as u32);
+        self.in_flight_bytes += request_bytes as usize;
+        self.slots.push_back(Slot { state, request_bytes });
+        sequence
+    }
+
+    fn pop(&mut self) {
+        if let Some(slot) = self.slots.pop_front() {
+            self.in_flight_bytes -= slot.request_bytes as usize;
+            self.base = self.base.wrapping_add(1);
+        }
+        if self.slots.is_empty() && self.slots.capacity() > IDLE_SLOTS_MAX {
+            self.slots = VecDeque::new();
+        }
+    }
+
+    /// Sends what is complete at the head on its way.
+    fn release(&mut self, output: &mut Chain) {
+        while let Some(head) = self.slots.front_mut() {
+            match &mut head.state {
+                State::Waiting | State::Gather(_) => return,
+                State::Early { offset, len } => {
+                    let (offset, len) = (*offset as usize, *len as usize);
+                    output.push_copy(&self.early[offset..offset + len]);
+                    self.held_bytes -= len;
+                    self.early_slots -= 1;
+                    if self.early_slots == 0 {
+                        self.early.clear();
+                    }
+                }
+                State::Ready(reply) => {
+                    self.held_bytes -= reply.len();
+                    output.append(reply);
+                }
+            }
+            self.pop();
+        }
+        if self.early_slots == 0 {
+            self.early = Vec::new();
+        }
+    }
+
+    fn hold(&mut self, source: Source<'_>) -> State {
+        if source.len() <= EARLY_REPLY_BYTES_MAX && self.early.len() <= EARLY_BYTES_MAX {
+            let offset = self.early.len() as u32;
+            let len = source.len() as u32;
+            source.copy_to(&mut self.early);
+            self.held_bytes += len as usize;
+            self.early_slots += 1;
+            return State::Early { offset, len };
+        }
+        let mut reply = Box::new(Chain::new());
+        source.move_to(&mut reply);
+        self.held_bytes += reply.len();
+        State::Ready(reply)
+    }
+
+    fn hold_copy(&mut self, reply: &[u8]) -> State {
+        self.held_bytes += reply.len();
+        if self.early.len() <= EARLY_BYTES_MAX {
+            let offset = self.early.len() as u32;
+            self.early.extend_from_slice(reply);
+            self.early_slots += 1;
+            return State::Early { offset, len: reply.len() as u32 };
+        }
+        let mut chain = Box::new(Chain::new());
+        chain.push_copy(reply);
+        State::Ready(chain)
+    }
+
+    fn finish_gather(&mut self, place: usize, output: &mut Chain) {
+        let State::Gather(gather) = &mut self.slots[place].state else { return };
+        if !gather.is_complete() {
+            return;
+        }
+        self.held_bytes -= gather.held_bytes();
+        if place == 0 {
+            gather.compose(output);
+            self.pop();
+            self.release(output);
+        } else {
+            let mut reply = Box::new(Chain::new());
+            gather.compose(&mut reply);
+            self.held_bytes += reply.len();
+            self.slots[place].state = State::Ready(reply);
+        }
+    }
+}
+
+/// Slots that an idle client may keep memory for.
+const IDLE_SLOTS_MAX: usize = 32;
+/// A reply of at most this many bytes is copied together with others that came early.
+const EARLY_REPLY_BYTES_MAX: usize = 4 << 10;
+/// Where the common memory of early replies stops taking more: a slot that stays at the head for
+/// long keeps it from starting anew.
+const EARLY_BYTES_MAX: usize = 64 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::Buffer;
+    use bytes::Bytes;
+
+    fn settle(pipeline: &mut Pipeline, sequence: u32, reply: &[u8], output: &mut Chain) {
+        let mut before = Chain::new();
+        let mut buffer = Buffer::from_bytes(Bytes::copy_from_slice(reply));
+        let source = Source::new(&mut before, &mut buffer, 0..reply.len());
+        pipeline.settle(sequence, Part::Whole, source, &[], output);
+    }
+
+    #[test]
+    fn reply_waits_for_earlier_request() {
+        let mut pipeline = Pipeline::default();
+        let mut output = Chain::new();
+        let first = pipeline.push_waiting(10);
+        let second = pipeline.push_waiting(20);
+        pipeline.push_answered(b"+PONG\r\n", &mut output);
+        settle(&mut pipeline, second, b"+2\r\n", &mut output);
+        assert!(output.is_empty());
+        assert_eq!(pipeline.in_flight_bytes(), 30);
+        assert_eq!(pipeline.held_bytes(), 11);
+        settle(&mut pipeline, first, b"+1\r\n", &mut output);
+        assert_eq!(output.to_vec(), b"+1\r\n+2\r\n+PONG\r\n");
+        assert!(pipeline.is_empty());
+        assert_eq!((pipeline.in_flight_bytes(), pipeline.held_bytes()), (0, 0));
+    }
+
+    #[test]
+    fn replies_in_any_order_leave_in_request_order() {
+        for seed in 1..200u64 {
+            let mut pipeline = Pipeline { base: u32::MAX - 3, ..Pipeline::default() };
+            let mut output = Chain::new();
+            let mut waiting: Vec<u32> = (0..40).map(|_| pipeline.push_waiting(1)).collect();
+            let mut state = seed;
+            while !waiting.is_empty() {
+                state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+                let sequence = waiting.swap_remove((state >> 33) as usize % waiting.len());
+                let number = sequence.wrapping_sub(u32::MAX - 3);
+                // Every third is too large to lie with the early ones.
+                let width = if number.is_multiple_of(3) { EARLY_REPLY_BYTES_MAX + 1 } else { 1 };
+                settle(&mut pipeline, sequence, &vec![number as u8; width], &mut output);
+            }
+            let mut seen = output.to_vec();
+            seen.dedup();
+            assert_eq!(seen, (0..40).collect::<Vec<u8>>(), "seed {seed}");
+            assert_eq!(pipeline.held_bytes(), 0);
+        }
+    }
+
+    #[test]
+    fn errors_keep_their_place_too() {
+        let mut pipeline = Pipeline::default();
+        let mut output = Chain::new();
+        let first = pipeline.push_waiting(1);
+        let second = pipeline.push_waiting(1);
+        pipeline.settle_error(second, Part::Whole, b"-ERR b\r\n", &mut output);
+        pipeline.settle_error(first, Part::Whole, b"-ERR a\r\n", &mut output);
+        assert_eq!(output.to_vec(), b"-ERR a\r\n-ERR b\r\n");
+    }
+}
