@@ -176,6 +176,7 @@ impl Pipeline {
         }
         if self.slots.is_empty() && self.slots.capacity() > IDLE_SLOTS_MAX {
             self.slots = VecDeque::new();
+            self.early = Vec::new();
         }
     }
 
@@ -199,9 +200,6 @@ impl Pipeline {
                 }
             }
             self.pop();
-        }
-        if self.early_slots == 0 {
-            self.early = Vec::new();
         }
     }
 
