@@ -1,0 +1,197 @@
+//! What a request parser says about a request, whatever the protocol.
+
+use std::ops::{Deref, Range};
+
+use crate::proto::commands::Command;
+
+/// What a request parser made of the bytes that it was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parsed {
+    /// All of the data was read, and the request goes on.
+    Partial,
+    /// A request is whole; the parser describes it until its next call.
+    Request {
+        /// Bytes of the data that were read: the request's last byte is `data[end - 1]`.
+        end: usize,
+    },
+    /// What ends here is nothing to answer: a blank line, `*0`, `*-1`.
+    Nothing {
+        /// Bytes of the data that were read.
+        end: usize,
+    },
+    /// The client broke the protocol. It is told why, and closed; every further call says the same.
+    Bad(BadRequest),
+}
+
+/// Where an argument's payload lies.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Span {
+    /// Bytes from the request's first one.
+    pub offset: u32,
+    /// Bytes of the payload.
+    pub len: u32,
+}
+
+/// Which arguments of a request are keys, as argument indexes; the command's name is argument 0.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KeySpan {
+    /// The first of the keys that stand in a row.
+    pub first: u32,
+    /// How many stand in a row; 0: the request has no key at all.
+    pub count: u32,
+    /// From one of them to the next.
+    pub step: u32,
+    /// A key that stands apart, before the others (the destination of ZUNIONSTORE); 0: none.
+    pub also: u32,
+}
+
+impl KeySpan {
+    /// No keys.
+    pub const NONE: KeySpan = KeySpan { first: 0, count: 0, step: 0, also: 0 };
+
+    /// The argument index of each key, in the order in which they stand in the request.
+    pub fn indexes(self) -> impl Iterator<Item = u32> {
+        let apart = (self.also != 0).then_some(self.also);
+        apart.into_iter().chain((0..self.count).map(move |nth| self.first + nth * self.step))
+    }
+}
+
+/// One request, described. A parser has one and fills it anew, so that none is allocated.
+///
+/// ```text
+/// *3\r\n $3\r\n SET \r\n $1\r\n k \r\n $5\r\n hello \r\n
+///              ^8,3            ^17,1          ^24,5        spans {offset, len}
+///                        |-----------|                     bulk_range(1) = 13..20
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Request {
+    /// The command's row in the table; `None` when the name is not in it.
+    pub command: Option<&'static Command>,
+    /// How many arguments there are, the name included.
+    pub arguments: u32,
+    /// Bytes of the request in RESP form: of `rewritten` if there is one, else as it came.
+    pub len: u32,
+    /// The first arguments: `SPANS_ALWAYS` of them, and beyond those only as far as the keys
+    /// reach (and the value that follows each key of MSET).
+    pub spans: Vec<Span>,
+    /// Which arguments are keys. Every one of them has its span.
+    pub keys: KeySpan,
+    pub(in crate::proto) rewritten: Vec<u8>,
+    pub(in crate::proto) is_rewritten: bool,
+}
+
+/// Spans that are recorded of any request that has as many arguments: what an error text quotes.
+pub const SPANS_ALWAYS: u32 = 32;
+
+impl Request {
+    /// The bytes to forward when the client did not send RESP: an inline request, in RESP form.
+    /// The spans refer to these bytes then, else to those of the client.
+    pub fn rewritten(&self) -> Option<&[u8]> {
+        self.is_rewritten.then_some(&self.rewritten)
+    }
+
+    /// Where the payload of an argument lies, from the request's first byte.
+    ///
+    /// Panics when the argument has no span.
+    pub fn argument_range(&self, index: u32) -> Range<usize> {
+        let span = self.spans[index as usize];
+        span.offset as usize..span.offset as usize + span.len as usize
+    }
+
+    /// Where an argument lies with its `$<len>\r\n` and the CR LF that ends it. A length has one
+    /// spelling only, so the size of the head follows from it.
+    ///
+    /// Panics when the argument has no span.
+    pub fn bulk_range(&self, index: u32) -> Range<usize> {
+        let payload = self.argument_range(index);
+        let digits = payload.len().checked_ilog10().unwrap_or(0) as usize + 1;
+        payload.start - (1 + digits + 2)..payload.end + 2
+    }
+}
+
+/// How a client broke the protocol. Redis's faults have Redis's words (`networking.c` of 7.0); where
+/// we look closer than Redis, words of the same kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum BadRequest {
+    /// The line after `*` does not end.
+    TooBigCountString,
+    /// The line after `*` is no number, or there are too many arguments.
+    InvalidCount,
+    /// An argument begins with this byte instead of `$`.
+    ExpectedBulk(u8),
+    /// The line after `$` does not end.
+    TooBigLengthString,
+    /// The line after `$` is no number, or too large a one.
+    InvalidLength,
+    /// An inline request does not end.
+    TooBigInline,
+    /// An inline request has a quote that does not end, or goes on right behind one that does.
+    UnbalancedQuotes,
+    /// A CR in the line after `*` or `$` without its LF. Redis skips any byte there.
+    HeadEnd,
+    /// An argument without CR LF behind it. Redis skips any two bytes there.
+    BulkEnd,
+    /// The request as a whole is too large.
+    TooBigRequest,
+    /// A zero byte in an inline request. Redis never finds the end of such a line.
+    InlineZero,
+    /// Somebody sent HTTP here, a browser that was made to for instance: closed without a word.
+    Http,
+}
+
+impl BadRequest {
+    /// What the client is told, without the `-ERR ` before it and the CR LF behind; `None`: nothing.
+    pub fn words(self) -> Option<Words> {
+        Some(Words::new(match self {
+            Self::TooBigCountString => b"Protocol error: too big mbulk count string",
+            Self::InvalidCount => b"Protocol error: invalid multibulk length",
+            Self::ExpectedBulk(byte) => return Some(Words::expected_bulk(byte)),
+            Self::TooBigLengthString => b"Protocol error: too big bulk count string",
+            Self::InvalidLength => b"Protocol error: invalid bulk length",
+            Self::TooBigInline => b"Protocol error: too big inline request",
+            Self::UnbalancedQuotes => b"Protocol error: unbalanced quotes in request",
+            Self::HeadEnd => b"Protocol error: expected CRLF after length",
+            Self::BulkEnd => b"Protocol error: expected CRLF after bulk string",
+            Self::TooBigRequest => b"Protocol error: too big request",
+            Self::InlineZero => b"Protocol error: zero byte in inline request",
+            Self::Http => return None,
+        }))
+    }
+}
+
+/// A short text, without a heap.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Words {
+    bytes: [u8; 56],
+    len: u8,
+}
+
+impl Words {
+    fn new(text: &[u8]) -> Self {
+        let mut bytes = [0; 56];
+        bytes[..text.len()].copy_from_slice(text);
+        Self { bytes, len: text.len() as u8 }
+    }
+
+    /// A line break in an error text becomes a space, as Redis does it (`afterErrorReply`).
+    fn expected_bulk(byte: u8) -> Self {
+        let mut words = Self::new(b"Protocol error: expected '$', got '?'");
+        let shown = if matches!(byte, b'\r' | b'\n') { b' ' } else { byte };
+        words.bytes[words.len as usize - 2] = shown;
+        words
+    }
+}
+
+impl Deref for Words {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes[..self.len as usize]
+    }
+}
+
+impl std::fmt::Debug for Words {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "\"{}\"", self.escape_ascii())
+    }
+}

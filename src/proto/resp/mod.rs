@@ -1,0 +1,7 @@
+//! RESP, the protocol of Redis.
+
+mod reply;
+mod request;
+
+pub use reply::{BadReply, ReplyParser, ReplyStep, integer};
+pub use request::RequestParser;
