@@ -65,11 +65,7 @@ pub(crate) fn scatter(
 }
 
 /// The fragments, numbered by their first key, and which of them each key is in.
-fn share_out(
-    pools: &mut Pools,
-    account: &Account,
-    routes: &[u32],
-) -> (Vec<Fragment>, Vec<u32>) {
+fn share_out(pools: &mut Pools, account: &Account, routes: &[u32]) -> (Vec<Fragment>, Vec<u32>) {
     let mut fragments: Vec<Fragment> = Vec::new();
     let mut order = Vec::with_capacity(routes.len());
     let mut of_server: Vec<Option<u32>> = Vec::new();

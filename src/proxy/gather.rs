@@ -185,10 +185,7 @@ mod tests {
         fill(&mut gather, 1, b"*2\r\n$1\r\nb\r\n$-1\r\n", &[11, 16]);
         assert!(!gather.is_complete());
         fill(&mut gather, 0, b"*2\r\n$1\r\na\r\n$2\r\ndd\r\n", &[11, 19]);
-        assert_eq!(
-            composed(&mut gather),
-            b"*4\r\n$1\r\na\r\n$1\r\nb\r\n$-1\r\n$2\r\ndd\r\n"
-        );
+        assert_eq!(composed(&mut gather), b"*4\r\n$1\r\na\r\n$1\r\nb\r\n$-1\r\n$2\r\ndd\r\n");
     }
 
     #[test]

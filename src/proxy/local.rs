@@ -65,5 +65,4 @@ fn say(pools: &mut Pools, account: &mut Account, reply: &[u8], source: Source<'_
 
 const AUTH_WITHOUT_PASSWORD: &[u8] = b"-ERR AUTH <password> called without any password \
     configured for the default user. Are you sure your configuration is correct?\r\n";
-const WRONG_PASSWORD: &[u8] =
-    b"-WRONGPASS invalid username-password pair or user is disabled.\r\n";
+const WRONG_PASSWORD: &[u8] = b"-WRONGPASS invalid username-password pair or user is disabled.\r\n";

@@ -65,8 +65,7 @@ fn argument<'s>(
     source: &'s Source<'_>,
     index: u32,
     scratch: &'s mut Vec<u8>,
-) -> &'s [u8]
-{
+) -> &'s [u8] {
     // Redis prints at most this much of any argument, so no more of it needs to be looked at.
     let range = request.argument_range(index);
     let end = range.end.min(range.start + QUOTED_BYTES_MAX);
