@@ -1,5 +1,7 @@
 //! RESP, the protocol of Redis.
 
+mod inline;
+mod number;
 mod reply;
 mod request;
 
