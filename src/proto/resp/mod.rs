@@ -1,6 +1,5 @@
 //! RESP, the protocol of Redis.
 
-mod inline;
 mod number;
 mod reply;
 mod request;

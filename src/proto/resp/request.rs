@@ -4,13 +4,14 @@
 //! than it does: where it skips two bytes because CR LF should be there, we look, so that every
 //! byte that is forwarded is framed as we understood it.
 
-use memchr::memchr2;
+mod inline;
 
 use crate::limits::{ARGUMENTS_MAX, BULK_BYTES_MAX, INLINE_BYTES_MAX, REQUEST_BYTES_MAX};
 use crate::proto::commands::{self, Command, Keys, NAME_BYTES_MAX};
-use crate::proto::resp::inline::Inline;
 use crate::proto::resp::number::{Number, whole_head};
 use crate::proto::{BadRequest, KeySpan, Parsed, Request, SPANS_ALWAYS, Span};
+
+use inline::Inline;
 
 /// Finds the requests in the bytes of one client.
 ///
@@ -363,69 +364,6 @@ impl RequestParser {
     fn on_end(&mut self, at: usize) -> Parsed {
         self.request.len = (self.before + at as u64) as u32;
         Parsed::Request { end: at }
-    }
-
-    /// A piece of an inline request.
-    fn on_line(&mut self, data: &[u8]) -> Result<Parsed, BadRequest> {
-        let found = memchr2(b'\n', 0, data);
-        let len = found.unwrap_or(data.len());
-        if self.before + len as u64 > INLINE_BYTES_MAX as u64 {
-            return Err(BadRequest::TooBigInline);
-        }
-        let mut inline = self.inline.take().unwrap_or_default();
-        let parsed = match found {
-            None => {
-                inline.line.extend_from_slice(data);
-                Ok(Parsed::Partial)
-            }
-            Some(end) if data[end] == 0 => Err(BadRequest::InlineZero),
-            Some(end) if inline.line.is_empty() => {
-                self.on_whole_line(&mut inline, &data[..end], end + 1)
-            }
-            Some(end) => {
-                inline.line.extend_from_slice(&data[..end]);
-                let line = std::mem::take(&mut inline.line);
-                let parsed = self.on_whole_line(&mut inline, &line, end + 1);
-                inline.line = line;
-                inline.line.clear();
-                parsed
-            }
-        };
-        self.inline = Some(inline);
-        parsed
-    }
-
-    /// An inline request without its LF, which ends at `end` in the data: its words become a request in RESP form.
-    fn on_whole_line(
-        &mut self,
-        inline: &mut Inline,
-        line: &[u8],
-        end: usize,
-    ) -> Result<Parsed, BadRequest> {
-        inline.split(line.strip_suffix(b"\r").unwrap_or(line))?;
-        if inline.count() == 0 {
-            return Ok(Parsed::Nothing { end });
-        }
-        self.expect(inline.count() as u32);
-        self.request.rewritten.clear();
-        self.push_head(b'*', inline.count());
-        for word in inline.words() {
-            self.push_head(b'$', word.len());
-            let offset = self.request.rewritten.len() as u32;
-            self.request.rewritten.extend_from_slice(word);
-            self.request.rewritten.extend_from_slice(b"\r\n");
-            self.on_argument(offset, word.len() as u32, word)?;
-        }
-        self.request.is_rewritten = true;
-        self.request.len = self.request.rewritten.len() as u32;
-        Ok(Parsed::Request { end })
-    }
-
-    fn push_head(&mut self, kind: u8, number: usize) {
-        self.request.rewritten.push(kind);
-        let mut digits = itoa::Buffer::new();
-        self.request.rewritten.extend_from_slice(digits.format(number).as_bytes());
-        self.request.rewritten.extend_from_slice(b"\r\n");
     }
 }
 
