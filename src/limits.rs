@@ -87,6 +87,9 @@ pub const CONFIG_BYTES_MAX: u64 = 1 << 20;
 /// get no key. twemproxy's sum wraps there.
 pub const POOL_WEIGHT_MAX: u64 = u32::MAX as u64;
 
+/// Workers of one process, which is more than any machine this was tried on has processors.
+pub const WORKERS_MAX: usize = 1024;
+
 /// What a worker holds its clients and servers to.
 #[derive(Clone, Debug)]
 pub struct Limits {
