@@ -13,6 +13,7 @@
 //! 0  io  sys  token  limits  time
 //! ```
 
+pub mod cli;
 pub mod config;
 pub mod distribution;
 pub mod hash;
