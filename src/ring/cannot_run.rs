@@ -104,7 +104,8 @@ impl Facts {
     /// Reads the facts; `options` are those of the ring that was to be made.
     pub(super) fn read(options: &Options) -> Self {
         let disabled = fs::read_to_string("/proc/sys/kernel/io_uring_disabled").ok();
-        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+        // Filters are per thread, and it is this thread that was refused.
+        let status = fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
         Self {
             disabled: disabled.and_then(|text| text.trim().parse().ok()),
             seccomp: has_seccomp_filter(&status),
@@ -149,7 +150,7 @@ pub(super) fn explain(error: SetupError, facts: &Facts) -> CannotRun {
     }
 }
 
-/// Whether the text of `/proc/self/status` tells of a seccomp filter: mode 2.
+/// Whether the text of a `/proc/*/status` tells of a seccomp filter: mode 2.
 fn has_seccomp_filter(status: &str) -> bool {
     let mode = status.lines().find_map(|line| line.strip_prefix("Seccomp:"));
     mode.is_some_and(|mode| mode.trim() == "2")

@@ -86,14 +86,14 @@ pub(super) struct Shelves {
 }
 
 impl Shelves {
-    /// Shelves for a submission queue of `entries`. An entry needs one place of a kind, or up to
-    /// `SEND_PIECES_MAX` iovecs; most sends need none, so there are fewer of these.
+    /// Shelves for a submission queue of `entries`. An entry needs one place of a kind; a send up
+    /// to `SEND_PIECES_MAX` iovecs, but mostly one.
     pub(super) fn new(entries: usize) -> Self {
         Self {
             addresses: Shelf::new(entries),
             deadlines: Shelf::new(entries),
             messages: Shelf::new(entries),
-            iovecs: Shelf::new(SEND_PIECES_MAX.max(4 * entries)),
+            iovecs: Shelf::new(SEND_PIECES_MAX + 4 * entries),
         }
     }
 
