@@ -19,6 +19,7 @@ pub mod distribution;
 pub mod hash;
 pub mod io;
 pub mod limits;
+pub mod logging;
 pub mod proto;
 pub mod proxy;
 pub mod ring;

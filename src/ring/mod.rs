@@ -183,6 +183,10 @@ impl Ring for Uring {
         self.queue_close(token, fd);
     }
 
+    fn refuse(&mut self, fd: Fd, words: &[u8]) {
+        sys::sockets::refuse(fd, words);
+    }
+
     fn give_back(&mut self, buffer: Buffer) {
         self.payload.buffers.give_back(buffer);
     }

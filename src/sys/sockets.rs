@@ -91,6 +91,17 @@ pub fn shutdown(fd: Fd, how: How) {
     unsafe { libc::shutdown(fd.0, how) };
 }
 
+/// Says `words` to a connection, as far as it takes them at once, and closes it.
+///
+/// What the peer has sent already is not read, and then the close resets the connection and may
+/// destroy the words: as with Redis, who is refused may see either.
+pub fn refuse(fd: Fd, words: &[u8]) {
+    // SAFETY: as in `close`, the caller gives `fd` up, and nothing else owns it.
+    let socket = unsafe { Socket::from_raw_fd(fd.0) };
+    // The connection is new and its send buffer empty. If it fails, the peer has gone.
+    let _ = socket.send(words);
+}
+
 fn bind_inet(address: SocketAddr, options: ListenOptions) -> io::Result<Socket> {
     let socket = new_socket(Domain::for_address(address))?;
     socket.set_reuse_address(true)?;
