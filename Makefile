@@ -44,7 +44,7 @@ bench-quick:
 	cargo bench --locked --bench compare -- --quick
 
 sim:
-	SIM_SEEDS='$(N)' SIM_SEED='$(SEED)' \
+	N='$(N)' $(if $(SEED),SEED='$(SEED)') \
 		cargo test --locked --release --test simulation -- --nocapture
 
 test-long: test
