@@ -12,8 +12,9 @@ CONF ?=
 N ?= 200
 SEED ?=
 
-TEST_NEEDS := cc=build-essential redis-server=redis-server redis-cli=redis-tools nutcracker=nutcracker
-BENCH_NEEDS := $(TEST_NEEDS) redis-benchmark=redis-tools setpriv=util-linux
+TEST_NEEDS := cc=build-essential redis-server=redis-server redis-cli=redis-tools
+BENCH_NEEDS := $(TEST_NEEDS) nutcracker=nutcracker redis-benchmark=redis-tools \
+	setpriv=util-linux
 
 .PHONY: run test lint bench bench-quick sim test-long
 
@@ -44,7 +45,7 @@ bench-quick:
 	cargo bench --locked --bench compare -- --quick
 
 sim:
-	SIM_SEEDS='$(N)' SIM_SEED='$(SEED)' \
+	N='$(N)' $(if $(SEED),SEED='$(SEED)') \
 		cargo test --locked --release --test simulation -- --nocapture
 
 test-long: test

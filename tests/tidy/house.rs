@@ -5,16 +5,16 @@ use crate::lexer::Source;
 
 /// Which rooms stand on which floor, as the picture in `docs/design.md` has them.
 const FLOORS: [&[&str]; 6] = [
-    &["io", "sys", "token", "limits", "time"],
+    &["io", "sys", "token", "limits", "time", "logging"],
     &["proto", "hash", "distribution"],
     &["ring", "config", "stats", "sim"],
     &["proxy"],
     &["worker", "admin", "control"],
-    &["main", "cli"],
+    &["main", "start", "cli"],
 ];
 
 /// Who may use a room of the same floor. A test below proves that there is no circle.
-const NEIGHBOURS: [(&str, &str); 10] = [
+const NEIGHBOURS: [(&str, &str); 12] = [
     ("io", "token"),
     ("io", "time"),
     ("io", "limits"),
@@ -24,7 +24,9 @@ const NEIGHBOURS: [(&str, &str); 10] = [
     ("distribution", "hash"),
     ("admin", "worker"),
     ("control", "worker"),
+    ("main", "start"),
     ("main", "cli"),
+    ("start", "cli"),
 ];
 
 /// What the proxy may not name: it is given events and a time, and knows no kernel and no clock.

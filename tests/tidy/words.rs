@@ -29,8 +29,8 @@ pub fn nothing_is_left_to_do(source: &Source, faults: &mut Vec<Fault>) {
     }
 }
 
-/// Only the rooms of `unsafe` open it, and nothing else is silenced. What several tests share is
-/// not used whole by each, which the compiler cannot know.
+/// Only the rooms of `unsafe` open it, and nothing else is silenced. Tests may unwrap, and what
+/// several of them share is not used whole by each: neither can be seen by the lint.
 pub fn lints_are_not_silenced(source: &Source, faults: &mut Vec<Fault>) {
     let is_test = source.path.starts_with("tests/");
     let may_be_unsafe = UNSAFE_ROOMS.iter().any(|room| source.path.starts_with(room));
@@ -48,7 +48,7 @@ pub fn lints_are_not_silenced(source: &Source, faults: &mut Vec<Fault>) {
             let is_head = before.starts_with("[!#");
             let passes = match lint {
                 "unsafe_code" => may_be_unsafe && is_head,
-                "dead_code" => is_test && is_head,
+                "dead_code" | "clippy::unwrap_used" => is_test && is_head,
                 _ => false,
             };
             if !passes || !is_whole {
@@ -127,9 +127,11 @@ mod tests {
         assert_eq!(judged(rule, "src/a.rs", "#[expect(dead_code)]\nfn f() {}").len(), 1);
         assert_eq!(judged(rule, "src/ring/a.rs", "#![allow(unsafe_code, dead_code)]").len(), 1);
         assert_eq!(judged(rule, "src/sys/a.rs", "#[allow(unsafe_code)]\nfn f() {}").len(), 1);
-        assert_eq!(judged(rule, "tests/a.rs", "#![allow(clippy::unwrap_used)]").len(), 1);
+        assert_eq!(judged(rule, "tests/a.rs", "#![allow(clippy::all)]").len(), 1);
         assert!(judged(rule, "src/ring/a.rs", "#![allow(unsafe_code)]").is_empty());
+        assert_eq!(judged(rule, "src/a.rs", "#![allow(clippy::unwrap_used)]").len(), 1);
         assert!(judged(rule, "tests/a/mod.rs", "#![allow(dead_code)]").is_empty());
+        assert!(judged(rule, "tests/a.rs", "#![allow(clippy::unwrap_used)]").is_empty());
         assert!(judged(rule, "src/a.rs", "fn f() { x.expect(\"y\") }").is_empty());
     }
 
