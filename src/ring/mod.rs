@@ -80,8 +80,8 @@ struct Payload {
 /// How long one round of the drain waits for a completion.
 const DRAIN_PATIENCE: Timespec = Timespec::new().nsec(50_000_000);
 
-/// Rounds without any completion before the drain is given up.
-const DRAIN_ROUNDS: usize = 20;
+/// Rounds before the drain is given up.
+const DRAIN_ROUNDS: usize = 100;
 
 impl Uring {
     /// Makes a ring, to be used by this thread alone.
@@ -117,31 +117,32 @@ impl Uring {
     }
 
     /// Cancels what is armed and waits for its end. Returns whether nothing is left.
+    ///
+    /// Each round cancels again: a multishot timeout that is just firing is missed by a cancel,
+    /// arms itself again, and would tick for ever.
     fn drain(&mut self) -> bool {
-        self.queues.make_room(1);
-        let token = Key::WORKER.token(OpKind::Close).with_flavour(Flavour::Cancel);
-        let entry = opcode::AsyncCancel2::new(CancelBuilder::any()).build();
-        // SAFETY: a cancel points to nothing.
-        unsafe { self.queues.push(&[entry.user_data(token.to_user_data())]) };
-        let mut quiet = 0;
-        // At least one enter, as closes may still be queued.
-        loop {
+        for _ in 0..DRAIN_ROUNDS {
+            self.queues.make_room(1);
+            let token = Key::WORKER.token(OpKind::Close).with_flavour(Flavour::Cancel);
+            let entry = opcode::AsyncCancel2::new(CancelBuilder::any()).build();
+            // SAFETY: a cancel points to nothing.
+            unsafe { self.queues.push(&[entry.user_data(token.to_user_data())]) };
+            // At least one enter, as closes may still be queued.
             let mut copied = Vec::new();
             if self.queues.wait_at_most(DRAIN_PATIENCE, &mut copied).is_err() {
                 return false;
             }
-            quiet = if copied.is_empty() { quiet + 1 } else { 0 };
             for event in copied.iter().filter_map(|cqe| self.complete(cqe)) {
                 // A connection that came in unseen has no other owner.
                 if let What::Accepted { fd: Ok(fd), .. } = event.what {
                     sys::sockets::close(fd);
                 }
             }
-            if self.armed == 0 || quiet == DRAIN_ROUNDS {
-                break;
+            if self.armed == 0 {
+                return true;
             }
         }
-        self.armed == 0
+        false
     }
 }
 

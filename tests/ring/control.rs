@@ -270,6 +270,18 @@ fn a_window_that_gathers_nothing_sleeps_on_for_the_first() {
 }
 
 #[test]
+fn a_ring_is_dropped_however_fast_it_ticks() {
+    for round in 0..200_u64 {
+        let mut ring =
+            ring(Options { tick: Some(Duration::from_micros(50 + round * 7 % 100)), ..small() });
+        let mut events = Vec::new();
+        while events.is_empty() {
+            ring.wait(ONE, &mut events).unwrap();
+        }
+    }
+}
+
+#[test]
 fn a_ring_dropped_with_work_in_flight_lets_go_of_it() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let (near, far) = tcp_pair();
