@@ -20,6 +20,13 @@ pub const REQUEST_BYTES_MAX: u64 = 1 << 30;
 /// `PROTO_INLINE_MAX_SIZE`.
 pub const INLINE_BYTES_MAX: usize = 64 << 10;
 
+/// Bytes of a client that may not be parsed yet, beyond which it is not read any more. Stopping
+/// and starting a receive costs two submissions, so it is not done for less.
+pub const STASH_BYTES_MAX: usize = 64 << 10;
+
+/// Emptied chains that a worker keeps for the next output, of `SPARE_CHAIN_BYTES_MAX` each.
+pub const SPARE_CHAINS_MAX: usize = 64;
+
 /// How deep arrays nest in a reply. `COMMAND DOCS` of Redis 7 needs 8.
 pub const REPLY_DEPTH_MAX: usize = 32;
 

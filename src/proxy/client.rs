@@ -25,29 +25,39 @@ use crate::token::Key;
 /// A client that is leaving is as good as gone: its replies are swallowed. Its place is freed
 /// when the worker says that nothing is armed on its socket any more.
 pub(crate) struct Client {
+    pub(crate) input: Input,
+    pub(crate) account: Account,
+}
+
+/// What comes from a client.
+pub(crate) struct Input {
+    pub(crate) parser: RequestParser,
+    /// The bytes of a request whose end has not come.
+    pub(crate) partial: Chain,
+    /// Received bytes that may not be parsed yet.
+    stash: VecDeque<Bytes>,
+    stashed: usize,
+    /// Whether the worker has been asked to receive for it.
+    pub(crate) reading: bool,
+    /// True exactly when the client stands in the ready list.
+    pub(crate) ready: bool,
+    /// No more bytes will come; what was put aside is still to be parsed.
+    pub(crate) ended: bool,
+}
+
+/// What a client has asked for and is owed.
+pub(crate) struct Account {
     pub(crate) pool: u32,
     /// Which of a server's connections it uses, always the same: so it reads its own writes.
     pub(crate) lane: u32,
     pub(crate) phase: Phase,
-    pub(crate) parser: RequestParser,
-    /// The bytes of a request whose end has not come.
-    pub(crate) partial: Chain,
     pub(crate) pipeline: Pipeline,
     /// Replies that no send has taken.
     pub(crate) output: Chain,
-    /// Bytes of replies that the kernel has not taken: `output`, and what is in a send.
-    pub(crate) unsent: usize,
+    /// Bytes of replies that sends have taken and the kernel has not.
+    pub(crate) in_send: usize,
     /// Whether a flush has been asked for.
     pub(crate) dirty: bool,
-    /// Received bytes that may not be parsed yet.
-    pub(crate) stash: VecDeque<Bytes>,
-    pub(crate) stashed: usize,
-    /// Whether the worker has been asked to receive for it.
-    pub(crate) reading: bool,
-    /// True exactly when it stands in the ready list.
-    pub(crate) ready: bool,
-    /// No more bytes will come; what was stashed is still to be parsed.
-    pub(crate) ended: bool,
     /// The server connection whose queue is full.
     pub(crate) blocked_on: Option<Key>,
     /// Since when it has taken nothing, while beyond the soft limit.
@@ -77,43 +87,50 @@ pub(crate) enum Farewell {
 
 impl Client {
     pub(crate) fn new(pool: u32, lane: u32) -> Self {
-        Self {
-            pool,
-            lane,
-            phase: Phase::Open,
+        let input = Input {
             parser: RequestParser::new(),
             partial: Chain::new(),
-            pipeline: Pipeline::default(),
-            output: Chain::new(),
-            unsent: 0,
-            dirty: false,
             stash: VecDeque::new(),
             stashed: 0,
             reading: true,
             ready: false,
             ended: false,
+        };
+        let account = Account {
+            pool,
+            lane,
+            phase: Phase::Open,
+            pipeline: Pipeline::default(),
+            output: Chain::new(),
+            in_send: 0,
+            dirty: false,
             blocked_on: None,
             stalled_since: None,
-        }
+        };
+        Self { input, account }
     }
 
-    /// Whether its next request may be parsed now.
-    pub(crate) fn may_parse(&self, limits: &Limits) -> bool {
-        self.phase == Phase::Open
-            && self.blocked_on.is_none()
-            && self.pipeline.len() < limits.in_flight_requests_max
-            && self.pipeline.in_flight_bytes() < limits.in_flight_bytes_max
-            && self.owed() < limits.output_soft_bytes
+    /// Whether it has bytes that may be parsed now, or an end that may be acted on.
+    pub(crate) fn has_work(&self, limits: &Limits) -> bool {
+        (self.input.stashed > 0 || self.input.ended) && self.account.may_parse(limits)
     }
 
-    /// Bytes of replies that are held for it, in order or not.
-    pub(crate) fn owed(&self) -> usize {
-        self.unsent + self.pipeline.held_bytes()
+    /// Gives up everything it holds: it is leaving.
+    pub(crate) fn leave(&mut self) {
+        self.account.phase = Phase::Leaving;
+        self.account.pipeline.clear();
+        self.account.output = Chain::new();
+        self.account.blocked_on = None;
+        self.input.partial = Chain::new();
+        self.input.stash = VecDeque::new();
+        self.input.stashed = 0;
     }
+}
 
-    /// Whether it has got all that it will get.
-    pub(crate) fn is_settled(&self) -> bool {
-        self.pipeline.is_empty() && self.unsent == 0
+impl Input {
+    /// Bytes that were put aside.
+    pub(crate) fn stashed(&self) -> usize {
+        self.stashed
     }
 
     /// Keeps received bytes for later. The buffer can go back to the ring at once.
@@ -135,6 +152,9 @@ impl Client {
     pub(crate) fn take_aside(&mut self) -> Option<Buffer> {
         let piece = self.stash.pop_front()?;
         self.stashed -= piece.len();
+        if self.stash.is_empty() {
+            self.stash = VecDeque::new();
+        }
         Some(Buffer::from_bytes(piece))
     }
 
@@ -146,13 +166,76 @@ impl Client {
             self.stash.push_front(buffer.keep(rest));
         }
     }
+}
 
-    /// Gives up everything it holds.
-    pub(crate) fn release(&mut self) {
-        self.pipeline.clear();
-        self.partial = Chain::new();
-        self.output = Chain::new();
-        self.stash = VecDeque::new();
-        self.stashed = 0;
+impl Account {
+    /// Whether the client's next request may be parsed now.
+    #[inline]
+    pub(crate) fn may_parse(&self, limits: &Limits) -> bool {
+        self.phase == Phase::Open
+            && self.blocked_on.is_none()
+            && self.pipeline.len() < limits.in_flight_requests_max
+            && self.pipeline.in_flight_bytes() < limits.in_flight_bytes_max
+            && self.owed() < limits.output_soft_bytes
+    }
+
+    /// Bytes of replies that are held for the client, in order or not.
+    #[inline]
+    pub(crate) fn owed(&self) -> usize {
+        self.output.len() + self.in_send + self.pipeline.held_bytes()
+    }
+
+    /// Whether the client has got all that it will get.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.pipeline.is_empty() && self.output.is_empty() && self.in_send == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_put_aside_come_back_in_order() {
+        let mut client = Client::new(0, 0);
+        let mut first = Buffer::from_bytes(Bytes::from_static(b"abcdef"));
+        let mut second = Buffer::from_bytes(Bytes::from_static(b"ghi"));
+        client.input.put_aside(&mut first, 2);
+        client.input.put_aside(&mut second, 0);
+        client.input.put_aside(&mut second, 3);
+        assert_eq!(client.input.stashed(), 7);
+        let mut piece = client.input.take_aside().expect("put aside");
+        assert_eq!(&piece[..], b"cdef");
+        client.input.put_back(&mut piece, 3);
+        assert_eq!(client.input.stashed(), 4);
+        assert_eq!(&client.input.take_aside().expect("put back")[..], b"f");
+        assert_eq!(&client.input.take_aside().expect("second")[..], b"ghi");
+        assert!(client.input.take_aside().is_none());
+    }
+
+    #[test]
+    fn each_limit_holds_the_parser_at_its_edge() {
+        let limits = Limits {
+            in_flight_requests_max: 2,
+            in_flight_bytes_max: 100,
+            output_soft_bytes: 10,
+            ..Limits::default()
+        };
+        let mut account = Client::new(0, 0).account;
+        account.pipeline.push_waiting(1);
+        assert!(account.may_parse(&limits));
+        account.pipeline.push_waiting(1);
+        assert!(!account.may_parse(&limits));
+        let mut account = Client::new(0, 0).account;
+        account.pipeline.push_waiting(99);
+        assert!(account.may_parse(&limits));
+        let mut account = Client::new(0, 0).account;
+        account.pipeline.push_waiting(100);
+        assert!(!account.may_parse(&limits));
+        let mut account = Client::new(0, 0).account;
+        account.output.push_copy(b"123456789");
+        assert!(account.may_parse(&limits));
+        account.in_send = 1;
+        assert!(!account.may_parse(&limits));
     }
 }

@@ -23,6 +23,15 @@ pub(crate) struct Gather {
     held_bytes: usize,
 }
 
+/// Where the elements of an array lie in its bytes.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Elements<'a> {
+    /// Where the first begins: the size of the array's head.
+    pub(crate) start: u32,
+    /// Where each ends.
+    pub(crate) ends: &'a [u32],
+}
+
 enum Part {
     Waiting,
     /// A whole array, its head taken off, and where each element ends from the front.
@@ -50,8 +59,8 @@ impl Gather {
         self.held_bytes
     }
 
-    /// Takes a fragment's reply. `elements` are the ends of its elements, for `Split::Collect`.
-    pub(crate) fn fill(&mut self, fragment: u32, source: Source<'_>, elements: &[u32]) {
+    /// Takes a fragment's reply. `elements` are those of an array, for `Split::Collect`.
+    pub(crate) fn fill(&mut self, fragment: u32, source: Source<'_>, elements: Elements<'_>) {
         self.held_bytes += source.len();
         let mut reply = Chain::new();
         source.move_to(&mut reply);
@@ -94,22 +103,13 @@ impl Gather {
         self.waiting -= 1;
     }
 
-    fn understand(&self, mut reply: Chain, elements: &[u32]) -> Part {
+    fn understand(&self, mut reply: Chain, elements: Elements<'_>) -> Part {
         let first = reply.slices().next().and_then(|piece| piece.first().copied());
         match (self.split, first) {
             (_, Some(b'-')) => Part::Failed(reply.to_vec()),
             (Split::Collect, Some(b'*')) => {
-                let mut head = 0;
-                'head: for piece in reply.slices() {
-                    for byte in piece {
-                        head += 1;
-                        if *byte == b'\n' {
-                            break 'head;
-                        }
-                    }
-                }
-                reply.advance(head);
-                let ends: Vec<u32> = elements.iter().map(|end| end - head as u32).collect();
+                reply.advance(elements.start as usize);
+                let ends: Vec<u32> = elements.ends.iter().map(|e| e - elements.start).collect();
                 Part::Elements(reply, ends.into_iter())
             }
             (Split::Sum, Some(b':')) => match resp::integer(&reply.to_vec()) {
@@ -165,10 +165,11 @@ mod tests {
     use crate::io::Buffer;
     use bytes::Bytes;
 
-    fn fill(gather: &mut Gather, fragment: u32, reply: &[u8], elements: &[u32]) {
+    fn fill(gather: &mut Gather, fragment: u32, reply: &[u8], ends: &[u32]) {
         let mut before = Chain::new();
         let mut buffer = Buffer::from_bytes(Bytes::copy_from_slice(reply));
-        gather.fill(fragment, Source::new(&mut before, &mut buffer, 0..reply.len()), elements);
+        let source = Source::new(&mut before, &mut buffer, 0..reply.len());
+        gather.fill(fragment, source, Elements { start: 4, ends });
     }
 
     fn composed(gather: &mut Gather) -> Vec<u8> {
@@ -184,10 +185,7 @@ mod tests {
         fill(&mut gather, 1, b"*2\r\n$1\r\nb\r\n$-1\r\n", &[11, 16]);
         assert!(!gather.is_complete());
         fill(&mut gather, 0, b"*2\r\n$1\r\na\r\n$2\r\ndd\r\n", &[11, 19]);
-        assert_eq!(
-            composed(&mut gather),
-            b"*4\r\n$1\r\na\r\n$1\r\nb\r\n$-1\r\n$2\r\ndd\r\n"
-        );
+        assert_eq!(composed(&mut gather), b"*4\r\n$1\r\na\r\n$1\r\nb\r\n$-1\r\n$2\r\ndd\r\n");
     }
 
     #[test]

@@ -1,1 +1,479 @@
-//! proxy.
+//! The proxy of one worker: clients, servers and pools as state machines. Events and a time go
+//! in, wants come out.
+//!
+//! ```text
+//!   received (client) -> parser -> dispatch -> route -> server's queue --+
+//!                          |          |                                 flush
+//!                          |          +-> answered here                  |
+//!                          +-> place in the pipeline <-- settle <-- received (server)
+//!                                       |
+//!                                       +-> client's output -> flush
+//! ```
+//!
+//! **Knows nothing of:** the ring, the clock, sockets, descriptors.
+
+mod client;
+mod deliver;
+mod dispatch;
+mod fragment;
+mod gather;
+mod listener;
+mod local;
+mod pipeline;
+mod pool;
+mod pools;
+mod reject;
+mod server;
+mod slots;
+mod source;
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use log::debug;
+
+pub use listener::Occupancy;
+pub use pool::PoolSetup;
+pub use reject::TOO_MANY_CLIENTS;
+
+use crate::io::{Address, Buffer, Chain, Errno};
+use crate::limits::{Limits, REQUESTS_PER_TURN, STASH_BYTES_MAX};
+use crate::proto::Parsed;
+use crate::proxy::client::{Client, Farewell, Phase};
+use crate::proxy::pools::Pools;
+use crate::proxy::slots::Slots;
+use crate::proxy::source::Source;
+use crate::time::Instant;
+use crate::token::{Key, Role};
+
+/// What the proxy asks its worker to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Want {
+    /// Connect a server slot to `Proxy::address`, within this time. `on_connected` says how it went.
+    Connect {
+        /// The server slot.
+        key: Key,
+        /// The time limit, if the pool has one.
+        within: Option<Duration>,
+    },
+    /// Send what `Proxy::take_output` gives, once no send is in flight on this slot.
+    Flush(Key),
+    /// Receive for this slot.
+    Read(Key),
+    /// Stop receiving for this client, and watch for its hangup.
+    Pause(Key),
+    /// Shut down our side of this client, let it finish, then close: everything has been sent.
+    Farewell(Key),
+    /// End everything on this slot and close it, then call `on_closed`.
+    Close(Key),
+}
+
+/// What happened so far, counted since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Clients let in.
+    pub clients: u64,
+    /// Requests understood, answered here or not.
+    pub requests: u64,
+    /// Fragments of requests over several servers.
+    pub fragments: u64,
+    /// Replies of servers, also those that nobody waited for any more.
+    pub replies: u64,
+    /// Replies that were swallowed because their client had gone.
+    pub replies_swallowed: u64,
+    /// Requests answered with an error because their server failed.
+    pub requests_failed: u64,
+    /// Clients that broke the protocol.
+    pub protocol_errors: u64,
+    /// Server connections that failed, for any reason.
+    pub server_failures: u64,
+    /// Of those: for a request that was overdue.
+    pub server_timeouts: u64,
+    /// Of those: for a byte out of place.
+    pub server_bad_replies: u64,
+    /// Times that a client was not read because of a limit.
+    pub clients_paused: u64,
+    /// Times that a client was held back by a server's full queue.
+    pub clients_blocked: u64,
+    /// Clients closed for more unread replies than `output_hard_bytes`.
+    pub clients_over_output: u64,
+    /// Clients closed for taking nothing during `output_stall`.
+    pub clients_stalled: u64,
+}
+
+/// The clients, pools and server connections of one worker.
+pub struct Proxy {
+    clients: Slots<Client>,
+    pools: Pools,
+    /// Clients with bytes that may be parsed, or an end that may be acted on.
+    ready: VecDeque<Key>,
+    /// Clients beyond the soft limit of unread replies.
+    stalled: Vec<Key>,
+}
+
+impl Proxy {
+    /// A proxy without clients or connections. `seed` is for the `random` distribution.
+    pub fn new(pools: Vec<PoolSetup>, limits: Limits, seed: u64) -> Self {
+        Self {
+            clients: Slots::new(Role::Client),
+            pools: Pools::new(pools, limits, seed),
+            ready: VecDeque::new(),
+            stalled: Vec::new(),
+        }
+    }
+
+    /// Opens what is wanted before the first client. To be called once.
+    pub fn start(&mut self, now: Instant) {
+        self.pools.now = now;
+        self.pools.preconnect();
+    }
+
+    /// Makes a slot for a client of `pool`. The worker receives for it from now on.
+    pub fn on_accept(&mut self, pool: u32) -> Key {
+        self.pools.counters.clients += 1;
+        let lane = self.pools.pools[pool as usize].deal_lane();
+        self.clients.insert(Client::new(pool, lane))
+    }
+
+    /// Bytes arrived. The buffer can be given back as soon as this returns.
+    #[inline]
+    pub fn on_received(&mut self, now: Instant, key: Key, buffer: &mut Buffer) {
+        self.pools.now = now;
+        match key.role {
+            Role::Client => self.on_request_bytes(key, buffer),
+            Role::Server => deliver::on_reply_bytes(self, key, buffer),
+            Role::Worker | Role::Listener => {}
+        }
+    }
+
+    /// The peer has ended its side of the stream.
+    pub fn on_end(&mut self, now: Instant, key: Key) {
+        self.pools.now = now;
+        match key.role {
+            Role::Client => self.on_client_end(key),
+            Role::Server => deliver::fail_server(self, key, None),
+            Role::Worker | Role::Listener => {}
+        }
+    }
+
+    /// An operation on this slot failed: the connection is of no use any more.
+    pub fn on_error(&mut self, now: Instant, key: Key, why: Errno) {
+        self.pools.now = now;
+        match key.role {
+            Role::Client => self.drop_client(key),
+            Role::Server => deliver::fail_server(self, key, Some(why)),
+            Role::Worker | Role::Listener => {}
+        }
+    }
+
+    /// A connect that was wanted is over.
+    pub fn on_connected(&mut self, now: Instant, key: Key, result: Result<(), Errno>) {
+        self.pools.now = now;
+        let Some(server) = self.pools.servers.find_mut(key) else { return };
+        if server.phase != server::Phase::Connecting {
+            return;
+        }
+        match result {
+            Ok(()) => {
+                server.phase = server::Phase::Up;
+                server.dirty = true;
+                self.pools.wants.push(Want::Read(key));
+                self.pools.wants.push(Want::Flush(key));
+            }
+            Err(why) => deliver::fail_server(self, key, Some(why)),
+        }
+    }
+
+    /// `bytes` of this slot's output have been taken by the kernel.
+    #[inline]
+    pub fn on_sent(&mut self, now: Instant, key: Key, bytes: usize) {
+        self.pools.now = now;
+        match key.role {
+            Role::Client => self.on_client_took(key, bytes),
+            Role::Server => deliver::on_requests_sent(self, key, bytes as u64),
+            Role::Worker | Role::Listener => {}
+        }
+    }
+
+    /// The time given by `receive_within` has passed, as far as the ring can tell. Ends the server
+    /// connection if its oldest request is overdue.
+    pub fn on_deadline(&mut self, now: Instant, key: Key) {
+        self.pools.now = now;
+        let Some(server) = self.pools.servers.find(key) else { return };
+        if server.deadline().is_some_and(|deadline| deadline <= now) {
+            self.pools.counters.server_timeouts += 1;
+            deliver::fail_server(self, key, Some(Errno(libc::ETIMEDOUT)));
+        }
+    }
+
+    /// The periodic net under the deadlines, and the clock of clients that take nothing.
+    pub fn on_tick(&mut self, now: Instant) {
+        self.pools.now = now;
+        let servers: Vec<Key> = self.pools.servers.keys().collect();
+        for key in servers {
+            self.on_deadline(now, key);
+        }
+        let stall = self.pools.limits.output_stall;
+        for key in std::mem::take(&mut self.stalled) {
+            let Some(client) = self.clients.find_mut(key) else { continue };
+            match client.account.stalled_since {
+                Some(since) if now - since >= stall => {
+                    self.pools.counters.clients_stalled += 1;
+                    debug!("client {} takes no replies, closed", key.index);
+                    self.drop_client(key);
+                }
+                Some(_) => self.stalled.push(key),
+                None => {}
+            }
+        }
+    }
+
+    /// Nothing is armed on this slot any more and its descriptor is closed: the slot is free.
+    pub fn on_closed(&mut self, key: Key) {
+        match key.role {
+            Role::Client => drop(self.clients.remove(key)),
+            Role::Server => drop(self.pools.servers.remove(key)),
+            Role::Worker | Role::Listener => {}
+        }
+    }
+
+    /// Whether `run_ready` has something to do, so that the worker must not sleep.
+    pub fn has_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// Gives each client in the ready list one turn.
+    pub fn run_ready(&mut self, now: Instant) {
+        self.pools.now = now;
+        for _ in 0..self.ready.len() {
+            if let Some(key) = self.ready.pop_front() {
+                self.run_client(key);
+            }
+        }
+    }
+
+    /// Moves what the worker is asked to do to the end of `into`.
+    pub fn take_wants(&mut self, into: &mut Vec<Want>) {
+        into.append(&mut self.pools.wants);
+    }
+
+    /// The output of a slot that wants a flush; none if there is nothing to send (any more).
+    pub fn take_output(&mut self, key: Key) -> Option<Chain> {
+        let output = match key.role {
+            Role::Client => {
+                let account = &mut self.clients.find_mut(key)?.account;
+                account.dirty = false;
+                account.in_send += account.output.len();
+                &mut account.output
+            }
+            Role::Server => {
+                let server = self.pools.servers.find_mut(key)?;
+                server.dirty = false;
+                server.taken += server.output.len() as u64;
+                &mut server.output
+            }
+            Role::Worker | Role::Listener => return None,
+        };
+        (!output.is_empty()).then(|| std::mem::take(output))
+    }
+
+    /// Takes an emptied output back, for its memory.
+    pub fn recycle(&mut self, chain: Chain) {
+        self.pools.recycle(chain);
+    }
+
+    /// Where a server slot connects to.
+    pub fn address(&self, key: Key) -> Option<&Address> {
+        self.pools.address(key)
+    }
+
+    /// For how long to receive from a server before its oldest request is overdue; a whole
+    /// timeout when none waits; `None`: for ever.
+    pub fn receive_within(&self, now: Instant, key: Key) -> Option<Duration> {
+        let server = self.pools.servers.find(key)?;
+        let timeout = server.timeout?;
+        Some(server.deadline().map_or(timeout, |deadline| deadline - now))
+    }
+
+    /// The pool of a client.
+    pub fn pool_of(&self, key: Key) -> Option<u32> {
+        Some(self.clients.find(key)?.account.pool)
+    }
+
+    /// Slots in use: clients, and server connections.
+    pub fn slots(&self) -> (usize, usize) {
+        (self.clients.len(), self.pools.servers.len())
+    }
+
+    /// What happened so far.
+    pub fn counters(&self) -> Counters {
+        self.pools.counters
+    }
+
+    fn on_request_bytes(&mut self, key: Key, buffer: &mut Buffer) {
+        let Some(client) = self.clients.find_mut(key) else { return };
+        if client.account.phase != Phase::Open {
+            return;
+        }
+        let read = if client.input.stashed() == 0 {
+            feed(&mut self.pools, client, key, buffer)
+        } else {
+            0
+        };
+        if read == buffer.len() || client.account.phase != Phase::Open {
+            return;
+        }
+        client.input.put_aside(buffer, read);
+        if client.input.reading && client.input.stashed() > STASH_BYTES_MAX {
+            client.input.reading = false;
+            self.pools.counters.clients_paused += 1;
+            self.pools.wants.push(Want::Pause(key));
+        }
+        self.note_ready(key);
+    }
+
+    fn run_client(&mut self, key: Key) {
+        let Some(client) = self.clients.find_mut(key) else { return };
+        client.input.ready = false;
+        let mut budget_spent = false;
+        while client.account.may_parse(&self.pools.limits)
+            && !budget_spent
+            && let Some(mut piece) = client.input.take_aside()
+        {
+            let read = feed(&mut self.pools, client, key, &mut piece);
+            budget_spent = read < piece.len();
+            if client.account.phase == Phase::Open {
+                client.input.put_back(&mut piece, read);
+            }
+        }
+        if client.account.phase != Phase::Open {
+            return;
+        }
+        if client.input.stashed() == 0 && client.input.ended {
+            return self.on_client_end(key);
+        }
+        if client.input.stashed() <= STASH_BYTES_MAX / 2 && !client.input.reading {
+            client.input.reading = true;
+            self.pools.wants.push(Want::Read(key));
+        }
+        self.note_ready(key);
+    }
+
+    /// Puts a client in the ready list if it has something to do there.
+    fn note_ready(&mut self, key: Key) {
+        let Some(client) = self.clients.find_mut(key) else { return };
+        if !client.input.ready && client.has_work(&self.pools.limits) {
+            client.input.ready = true;
+            self.ready.push_back(key);
+        }
+    }
+
+    fn on_client_end(&mut self, key: Key) {
+        let Some(client) = self.clients.find_mut(key) else { return };
+        match client.account.phase {
+            Phase::Open if client.input.stashed() > 0 => {
+                client.input.ended = true;
+                self.note_ready(key);
+            }
+            Phase::Open | Phase::Draining(_) => {
+                client.account.phase = Phase::Draining(Farewell::Close);
+                depart_if_settled(&mut self.pools, client, key);
+            }
+            Phase::Leaving => {}
+        }
+    }
+
+    fn on_client_took(&mut self, key: Key, bytes: usize) {
+        let Some(client) = self.clients.find_mut(key) else { return };
+        let account = &mut client.account;
+        account.in_send -= bytes.min(account.in_send);
+        if account.stalled_since.is_some() {
+            let is_over = account.owed() >= self.pools.limits.output_soft_bytes;
+            account.stalled_since = is_over.then_some(self.pools.now);
+        }
+        depart_if_settled(&mut self.pools, client, key);
+        if client.input.stashed() > 0 || client.input.ended {
+            self.note_ready(key);
+        }
+    }
+
+    fn drop_client(&mut self, key: Key) {
+        let Some(client) = self.clients.find_mut(key) else { return };
+        if client.account.phase != Phase::Leaving {
+            client.leave();
+            self.pools.wants.push(Want::Close(key));
+        }
+    }
+}
+
+/// Parses and handles requests, as many as limits and the client's budget allow. Returns how many
+/// bytes of `buffer` were read; the rest is to be kept.
+#[inline]
+fn feed(pools: &mut Pools, client: &mut Client, key: Key, buffer: &mut Buffer) -> usize {
+    let mut at = 0;
+    let mut budget = REQUESTS_PER_TURN;
+    while at < buffer.len() {
+        if budget == 0 || !client.account.may_parse(&pools.limits) {
+            break;
+        }
+        let Client { input, account } = client;
+        match input.parser.parse(&buffer[at..]) {
+            Parsed::Partial => {
+                input.partial.push_buffer(buffer, at..buffer.len());
+                at = buffer.len();
+            }
+            Parsed::Nothing { end } => {
+                input.partial.clear();
+                at += end;
+            }
+            Parsed::Request { end } => {
+                let source = Source::new(&mut input.partial, buffer, at..at + end);
+                dispatch::dispatch(pools, account, key, input.parser.request(), source);
+                at += end;
+                budget -= 1;
+            }
+            Parsed::Bad(bad) => {
+                refuse_protocol(pools, client, bad.words().as_deref());
+                at = buffer.len();
+            }
+        }
+    }
+    after_replies(pools, client, key);
+    at
+}
+
+/// Earlier replies first, then what was wrong, then the end.
+fn refuse_protocol(pools: &mut Pools, client: &mut Client, words: Option<&[u8]>) {
+    pools.counters.protocol_errors += 1;
+    client.input.partial.clear();
+    let account = &mut client.account;
+    account.phase = Phase::Draining(Farewell::LastWords);
+    if let Some(words) = words {
+        pools.words.clear();
+        pools.words.extend_from_slice(b"-ERR ");
+        pools.words.extend_from_slice(words);
+        pools.words.extend_from_slice(b"\r\n");
+        account.pipeline.push_answered(&pools.words, &mut account.output);
+    }
+}
+
+/// What is due once a client's output has grown, or might have: a flush, or its departure.
+fn after_replies(pools: &mut Pools, client: &mut Client, key: Key) {
+    let account = &mut client.account;
+    if !account.output.is_empty() && !account.dirty {
+        account.dirty = true;
+        pools.wants.push(Want::Flush(key));
+    }
+    depart_if_settled(pools, client, key);
+}
+
+fn depart_if_settled(pools: &mut Pools, client: &mut Client, key: Key) {
+    let Phase::Draining(farewell) = client.account.phase else { return };
+    if client.account.is_settled() {
+        client.leave();
+        pools.wants.push(match farewell {
+            Farewell::Close => Want::Close(key),
+            Farewell::LastWords => Want::Farewell(key),
+        });
+    }
+}

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use crate::io::Chain;
-use crate::proxy::gather::Gather;
+use crate::proxy::gather::{Elements, Gather};
 use crate::proxy::source::Source;
 
 /// A client's requests that are not fully answered, oldest first. A request gets its place when
@@ -92,8 +92,19 @@ impl Pipeline {
         self.push(state, 0);
     }
 
+    /// As `push_answered`, for a reply that may be large.
+    pub(crate) fn push_ready(&mut self, mut reply: Chain, output: &mut Chain) {
+        if self.slots.is_empty() {
+            output.append(&mut reply);
+            self.base = self.base.wrapping_add(1);
+            return;
+        }
+        self.held_bytes += reply.len();
+        self.push(State::Ready(Box::new(reply)), 0);
+    }
+
     /// Puts a reply in its place; it and what is complete behind it goes to `output` when it is
-    /// at the head. `elements` are the ends of an array's elements, for a gather that asked.
+    /// at the head. `elements` are an array's, for a gather that asked for them.
     ///
     /// A sequence number that is not in flight is a bug.
     #[inline]
@@ -102,7 +113,7 @@ impl Pipeline {
         sequence: u32,
         part: Part,
         source: Source<'_>,
-        elements: &[u32],
+        elements: Elements<'_>,
         output: &mut Chain,
     ) {
         let place = self.place(sequence);
@@ -268,7 +279,7 @@ mod tests {
         let mut before = Chain::new();
         let mut buffer = Buffer::from_bytes(Bytes::copy_from_slice(reply));
         let source = Source::new(&mut before, &mut buffer, 0..reply.len());
-        pipeline.settle(sequence, Part::Whole, source, &[], output);
+        pipeline.settle(sequence, Part::Whole, source, Elements::default(), output);
     }
 
     #[test]

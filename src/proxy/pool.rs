@@ -27,15 +27,14 @@ pub struct PoolSetup {
 pub(crate) struct Pool {
     pub(crate) setup: PoolSetup,
     /// For each server, for each lane: the connection, if there is one.
-    pub(crate) connections: Vec<Vec<Option<Key>>>,
+    connections: Vec<Option<Key>>,
     next_lane: u32,
 }
 
 impl Pool {
     pub(crate) fn new(setup: PoolSetup) -> Self {
         assert!(setup.server_connections > 0, "the configuration checks it");
-        let lanes = vec![None; setup.server_connections as usize];
-        let connections = vec![lanes; setup.servers.len()];
+        let connections = vec![None; setup.servers.len() * setup.server_connections as usize];
         Self { setup, connections, next_lane: 0 }
     }
 
@@ -44,5 +43,11 @@ impl Pool {
         let lane = self.next_lane;
         self.next_lane = (lane + 1) % self.setup.server_connections;
         lane
+    }
+
+    /// The place of a server's connection.
+    #[inline]
+    pub(crate) fn connection(&mut self, number: u32, lane: u32) -> &mut Option<Key> {
+        &mut self.connections[(number * self.setup.server_connections + lane) as usize]
     }
 }

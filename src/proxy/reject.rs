@@ -34,7 +34,7 @@ pub(crate) fn unknown(request: &Request, source: &Source<'_>, into: &mut Vec<u8>
     quote(argument(request, source, 0, &mut scratch), QUOTED_BYTES_MAX, into);
     into.extend_from_slice(b"', with args beginning with: ");
     let arguments = into.len();
-    for index in 1..request.spans.len() {
+    for index in 1..request.spans.len() as u32 {
         let used = into.len() - arguments;
         if used >= QUOTED_BYTES_MAX {
             break;
@@ -63,10 +63,9 @@ pub(crate) fn cross_server(command: &Command, into: &mut Vec<u8>) {
 fn argument<'s>(
     request: &Request,
     source: &'s Source<'_>,
-    index: usize,
+    index: u32,
     scratch: &'s mut Vec<u8>,
-) -> &'s [u8]
-{
+) -> &'s [u8] {
     // Redis prints at most this much of any argument, so no more of it needs to be looked at.
     let range = request.argument_range(index);
     let end = range.end.min(range.start + QUOTED_BYTES_MAX);

@@ -85,6 +85,20 @@ pub(crate) struct Waiter {
 pub(crate) const WHOLE: u32 = u32::MAX;
 
 impl Waiter {
+    /// A client that waits for a whole reply. `Server::queue` says where its request begins.
+    #[inline]
+    pub(crate) fn new(client: Key, sequence: u32, since: Instant) -> Self {
+        Self {
+            client_index: client.index,
+            client_generation: client.generation,
+            sequence,
+            fragment: WHOLE,
+            elements: false,
+            since,
+            start: 0,
+        }
+    }
+
     pub(crate) fn client(&self) -> Key {
         Key::new(Role::Client, self.client_index, self.client_generation)
     }
@@ -108,6 +122,13 @@ impl Server {
             sent: 0,
             blocked: Vec::new(),
         }
+    }
+
+    /// Puts a request of `len` bytes at the end of the queue; the caller adds them to `output`.
+    #[inline]
+    pub(crate) fn queue(&mut self, waiter: Waiter, len: u64) {
+        self.waiters.push_back(Waiter { start: self.queued, ..waiter });
+        self.queued += len;
     }
 
     /// Whether a byte of the request that starts at `start` has been handed to the kernel. A
@@ -159,15 +180,8 @@ mod tests {
         let mut server = Server::new(0, 0, 0, Some(Duration::from_millis(5)));
         assert_eq!(server.deadline(), None);
         for nanos in [7, 9] {
-            server.waiters.push_back(Waiter {
-                client_index: 0,
-                client_generation: 0,
-                sequence: 0,
-                fragment: WHOLE,
-                elements: false,
-                since: Instant::from_nanos(nanos),
-                start: 0,
-            });
+            let client = Key::new(Role::Client, 0, 0);
+            server.queue(Waiter::new(client, 0, Instant::from_nanos(nanos)), 10);
         }
         assert_eq!(server.deadline(), Some(Instant::from_nanos(5_000_007)));
     }

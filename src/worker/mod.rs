@@ -1,1 +1,280 @@
-//! worker.
+//! A worker: one ring, and everything on it.
+//!
+//! ```text
+//!   turn:  wait -> copy completions out -> dispatch each -> ready list -> carry out wants
+//!           ^                                                                  |
+//!           +---- submit: one system call, however many clients spoke ---------+
+//! ```
+//!
+//! **Knows nothing of:** protocols, keys, routing. It holds sockets and carries out what the
+//! proxy wants.
+
+mod dispatch;
+mod mailbox;
+mod pace;
+mod socket;
+mod wants;
+
+use std::sync::Arc;
+
+use log::{info, warn};
+
+pub use mailbox::{Mail, Mailbox, Shared};
+
+use crate::io::{Event, Fd, Ring, WaitError, What};
+use crate::limits::Limits;
+use crate::proxy::{Counters, Occupancy, PoolSetup, Proxy, Want};
+use crate::time::Instant;
+use crate::token::{Key, OpKind, Role};
+use crate::worker::pace::Pace;
+use crate::worker::socket::{Socket, Sockets};
+
+/// What a worker is told at its start.
+pub struct Setup {
+    /// Which of `shared`'s workers this is.
+    pub number: usize,
+    /// All pools of the process.
+    pub pools: Vec<PoolSetup>,
+    /// The listeners that this worker accepts on; one worker has all of them, the others none.
+    pub listeners: Vec<ListenerSetup>,
+    /// What clients and servers are held to.
+    pub limits: Limits,
+    /// For the `random` distribution.
+    pub seed: u64,
+    /// What all workers share.
+    pub shared: Arc<Shared>,
+}
+
+/// A listening socket.
+#[derive(Clone, Copy, Debug)]
+pub struct ListenerSetup {
+    /// The socket; it stays open as long as the process runs.
+    pub fd: Fd,
+    /// The pool that its clients belong to.
+    pub pool: u32,
+    /// The pool's `client_connections`.
+    pub clients_max: Option<u32>,
+}
+
+/// Whether there is a next turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Running {
+    /// There is.
+    On,
+    /// A signal came; what it means is the caller's business.
+    Signal(i32),
+    /// The worker was told to stop.
+    Stop,
+}
+
+/// One worker over a ring.
+pub struct Worker<R: Ring> {
+    ring: R,
+    proxy: Proxy,
+    sockets: Sockets,
+    listeners: Vec<Listener>,
+    number: usize,
+    clients_max: usize,
+    shared: Arc<Shared>,
+    pace: Pace,
+    started: bool,
+    running: Running,
+    tick_due: bool,
+    /// Events of the turn; kept for its memory.
+    events: Vec<Event>,
+    /// Wants of the turn; kept for its memory.
+    wants: Vec<Want>,
+    /// Sockets whose receive has ended and is to be armed again, if it is still wanted.
+    rearm: Vec<Key>,
+    /// Sockets that are closing; each tick asks again for the end of what is armed.
+    closing: Vec<Key>,
+    /// Sockets in their last words, for their clock.
+    last_words: Vec<Key>,
+}
+
+struct Listener {
+    setup: ListenerSetup,
+    /// True exactly when the accept is in flight.
+    armed: bool,
+    /// When a failed accept was last logged.
+    logged: Option<Instant>,
+}
+
+impl<R: Ring> Worker<R> {
+    /// A worker that has not had its first turn.
+    pub fn new(ring: R, setup: Setup) -> Self {
+        let listeners = setup.listeners.into_iter();
+        Self {
+            ring,
+            clients_max: setup.limits.clients_max,
+            proxy: Proxy::new(setup.pools, setup.limits, setup.seed),
+            sockets: Sockets::default(),
+            listeners: listeners
+                .map(|setup| Listener { setup, armed: false, logged: None })
+                .collect(),
+            number: setup.number,
+            shared: setup.shared,
+            pace: Pace::default(),
+            started: false,
+            running: Running::On,
+            tick_due: false,
+            events: Vec::new(),
+            wants: Vec::new(),
+            rearm: Vec::new(),
+            closing: Vec::new(),
+            last_words: Vec::new(),
+        }
+    }
+
+    /// One turn: waits for completions, handles them, and asks for what follows.
+    ///
+    /// Errors: the ring cannot go on; the process should end.
+    pub fn turn(&mut self) -> Result<Running, WaitError> {
+        let is_idle = self.started && !self.proxy.has_ready();
+        let mut events = std::mem::take(&mut self.events);
+        let now = self.ring.wait(self.pace.next(is_idle), &mut events)?;
+        if !self.started {
+            self.started = true;
+            self.proxy.start(now);
+            self.accept_all();
+        }
+        self.running = Running::On;
+        for event in events.drain(..) {
+            self.dispatch(now, event);
+        }
+        self.events = events;
+        self.proxy.run_ready(now);
+        // After the replies of this turn: a worker that was kept from running finds a tick and
+        // the replies together, and none of those requests is overdue.
+        if std::mem::take(&mut self.tick_due) {
+            self.on_tick(now);
+        }
+        self.carry_out_wants(now);
+        Ok(self.running)
+    }
+
+    /// The ring.
+    pub fn ring(&mut self) -> &mut R {
+        &mut self.ring
+    }
+
+    /// What happened so far.
+    pub fn counters(&self) -> Counters {
+        self.proxy.counters()
+    }
+
+    /// Slots in use: clients, and server connections.
+    pub fn slots(&self) -> (usize, usize) {
+        self.proxy.slots()
+    }
+
+    fn dispatch(&mut self, now: Instant, event: Event) {
+        let key = event.token.key();
+        match event.what {
+            What::Received { data, more } => self.on_received(now, key, data, more),
+            What::Sent { bytes, output } => self.on_sent(now, key, bytes, output),
+            What::Accepted { fd, more } => self.on_accepted(now, key, fd, more),
+            What::Connected(result) => self.on_connected(now, key, result),
+            What::HungUp(result) => self.on_hung_up(now, key, result),
+            What::Tick => self.tick_due = true,
+            What::Signal(number) => self.running = Running::Signal(number),
+            What::Mail => self.read_mail(),
+        }
+    }
+
+    fn on_tick(&mut self, now: Instant) {
+        self.proxy.on_tick(now);
+        self.accept_all();
+        self.tick_last_words(now);
+        self.tick_closing();
+    }
+
+    fn read_mail(&mut self) {
+        while let Some(mail) = self.shared.mailbox(self.number).take() {
+            match mail {
+                Mail::Client { fd, pool } => self.serve(fd, pool),
+                Mail::Stop => self.running = Running::Stop,
+            }
+        }
+    }
+
+    /// Arms the accept of every listener that has none in flight.
+    fn accept_all(&mut self) {
+        for (index, listener) in self.listeners.iter_mut().enumerate() {
+            if !listener.armed {
+                listener.armed = true;
+                let key = Key::new(Role::Listener, index as u32, 0);
+                self.ring.accept(key.token(OpKind::Accept), listener.setup.fd);
+            }
+        }
+    }
+
+    fn on_accepted(
+        &mut self,
+        now: Instant,
+        key: Key,
+        fd: Result<Fd, crate::io::Errno>,
+        more: bool,
+    ) {
+        let listener = &mut self.listeners[key.index as usize];
+        listener.armed = more;
+        let setup = listener.setup;
+        match fd {
+            Ok(fd) => {
+                self.admit(fd, setup);
+                if !more {
+                    self.accept_all();
+                }
+            }
+            // Most likely there is no descriptor left. The next tick tries again, or the next
+            // close of one; at once would be a busy loop.
+            Err(why) => {
+                if listener.logged.is_none_or(|last| now - last >= LOG_INTERVAL) {
+                    listener.logged = Some(now);
+                    warn!("accept: {}; trying again each tick", why.words());
+                }
+            }
+        }
+    }
+
+    fn admit(&mut self, fd: Fd, listener: ListenerSetup) {
+        let occupancy = Occupancy {
+            clients: self.shared.clients(),
+            clients_max: self.clients_max,
+            pool_clients: self.shared.pool_clients(listener.pool),
+            pool_clients_max: listener.clients_max,
+        };
+        if let Err(words) = occupancy.admit() {
+            return self.ring.refuse(fd, words);
+        }
+        let worker = self.shared.fewest(listener.pool);
+        if worker != self.number {
+            let mail = Mail::Client { fd, pool: listener.pool };
+            if self.shared.mailbox(worker).post(mail).is_ok() {
+                self.shared.add_client(worker, listener.pool);
+                return;
+            }
+        }
+        self.shared.add_client(self.number, listener.pool);
+        self.serve(fd, listener.pool);
+    }
+
+    /// Takes a client in that has been counted.
+    fn serve(&mut self, fd: Fd, pool: u32) {
+        let key = self.proxy.on_accept(pool);
+        let mut socket = Socket::new(key, fd, false);
+        socket.wants_recv = true;
+        self.sockets.insert(socket);
+        self.rearm.push(key);
+    }
+
+    /// Says at the end what there was.
+    pub fn log_summary(&self) {
+        let counters = self.proxy.counters();
+        let number = self.number;
+        info!("worker {number}: {counters:?}");
+    }
+}
+
+/// One line about failed accepts in this time.
+const LOG_INTERVAL: std::time::Duration = std::time::Duration::from_secs(1);

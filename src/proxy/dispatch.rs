@@ -1,0 +1,120 @@
+//! What becomes of one request: answered here, forwarded, split, or refused.
+
+use bytes::Bytes;
+
+use crate::io::{Buffer, Chain, Errno};
+use crate::proto::Request;
+use crate::proto::commands::{Answer, Command, Split};
+use crate::proxy::client::Account;
+use crate::proxy::pools::Pools;
+use crate::proxy::source::Source;
+use crate::proxy::{fragment, local, reject};
+use crate::token::Key;
+
+/// Handles one whole request of a client. `source` is its bytes as they came.
+#[inline]
+pub(crate) fn dispatch(
+    pools: &mut Pools,
+    account: &mut Account,
+    client: Key,
+    request: &Request,
+    source: Source<'_>,
+) {
+    pools.counters.requests += 1;
+    let Some(rewritten) = request.rewritten() else {
+        return decide(pools, account, client, request, source);
+    };
+    // An inline request is rare: its RESP form goes the same way as if it had come so.
+    let mut buffer = Buffer::from_bytes(Bytes::copy_from_slice(rewritten));
+    let mut before = Chain::new();
+    source.discard();
+    let source = Source::new(&mut before, &mut buffer, 0..rewritten.len());
+    decide(pools, account, client, request, source);
+}
+
+fn decide(
+    pools: &mut Pools,
+    account: &mut Account,
+    client: Key,
+    request: &Request,
+    source: Source<'_>,
+) {
+    let Some(command) = request.command else {
+        pools.words.clear();
+        reject::unknown(request, &source, &mut pools.words);
+        return answer(pools, account, source);
+    };
+    if !command.arity_fits(request.arguments) {
+        pools.words.clear();
+        reject::wrong_arity(command, &mut pools.words);
+        return answer(pools, account, source);
+    }
+    match command.answer {
+        Answer::Proxy(what) => local::answer(pools, account, what, request, source),
+        Answer::Server => place(pools, account, client, command, request, source),
+    }
+}
+
+/// Finds the server or servers of a request's keys.
+fn place(
+    pools: &mut Pools,
+    account: &mut Account,
+    client: Key,
+    command: &'static Command,
+    request: &Request,
+    source: Source<'_>,
+) {
+    let keys = request.keys;
+    if keys.count == 1 && keys.also == 0 {
+        let number = pools.route(account.pool, &source, request.argument_range(keys.first));
+        return forward_or_fail(pools, account, client, number, source);
+    }
+    if keys.count == 0 {
+        let number = pools.route_keyless(account.pool);
+        return forward_or_fail(pools, account, client, number, source);
+    }
+    let mut routes = std::mem::take(&mut pools.routes);
+    routes.clear();
+    let mut all_live = true;
+    for index in keys.indexes() {
+        match pools.route(account.pool, &source, request.argument_range(index)) {
+            Some(number) => routes.push(number),
+            None => all_live = false,
+        }
+    }
+    let first = routes.first().copied().filter(|_| all_live);
+    if first.is_none() || routes.iter().all(|&number| Some(number) == first) {
+        forward_or_fail(pools, account, client, first, source);
+    } else if command.split == Split::No {
+        pools.words.clear();
+        reject::cross_server(command, &mut pools.words);
+        answer(pools, account, source);
+    } else {
+        fragment::scatter(pools, account, client, command, request, &routes, source);
+    }
+    pools.routes = routes;
+}
+
+fn forward_or_fail(
+    pools: &mut Pools,
+    account: &mut Account,
+    client: Key,
+    number: Option<u32>,
+    source: Source<'_>,
+) {
+    match number {
+        Some(number) => pools.forward(account, client, number, source),
+        None => {
+            pools.words.clear();
+            reject::failure(Some(Errno(libc::ECONNREFUSED)), &mut pools.words);
+            answer(pools, account, source);
+        }
+    }
+}
+
+/// Answers with `pools.words`, in the request's turn.
+pub(crate) fn answer(pools: &mut Pools, account: &mut Account, source: Source<'_>) {
+    source.discard();
+    pools.lend(&mut account.output);
+    account.pipeline.push_answered(&pools.words, &mut account.output);
+}

@@ -1,0 +1,101 @@
+//! A request over several servers, cut into one fragment for each.
+
+use crate::proto::Request;
+use crate::proto::commands::{Command, Split};
+use crate::proxy::client::Account;
+use crate::proxy::gather::Gather;
+use crate::proxy::pools::Pools;
+use crate::proxy::server::Waiter;
+use crate::proxy::source::Source;
+use crate::token::Key;
+
+/// One server's share of a request.
+struct Fragment {
+    /// The server's number in its pool.
+    number: u32,
+    keys: u32,
+    connection: Key,
+    bytes: u64,
+}
+
+/// Cuts a request by the servers of its keys and queues the pieces. `routes` names the server of
+/// each key.
+///
+/// ```text
+///   MSET a 1 b 2 c 3    routes: [0, 1, 0]    *5 mset a 1 c 3  -> server 0
+///                                            *3 mset b 2      -> server 1
+/// ```
+pub(crate) fn scatter(
+    pools: &mut Pools,
+    account: &mut Account,
+    client: Key,
+    command: &'static Command,
+    request: &Request,
+    routes: &[u32],
+    mut source: Source<'_>,
+) {
+    let (mut fragments, order) = share_out(pools, account, routes);
+    let step = request.keys.step;
+    for fragment in &mut fragments {
+        write_head(pools, fragment, command, step);
+    }
+    for (index, &number) in request.keys.indexes().zip(&order) {
+        let fragment = &mut fragments[number as usize];
+        // An argument's bulk ends where the next begins, so a key and its value are one piece.
+        let piece = request.bulk_range(index).start..request.bulk_range(index + step - 1).end;
+        fragment.bytes += piece.len() as u64;
+        let server = pools.server_for_output(fragment.connection);
+        source.append_part(piece, &mut server.output);
+    }
+    let request_bytes = source.len() as u32;
+    source.discard();
+    let order = if command.split == Split::Collect { order } else { Vec::new() };
+    let gather = Gather::new(command.split, fragments.len(), order);
+    let sequence = account.pipeline.push_gather(gather, request_bytes);
+    pools.counters.fragments += fragments.len() as u64;
+    for (number, fragment) in fragments.iter().enumerate() {
+        let waiter = Waiter {
+            fragment: number as u32,
+            elements: command.split == Split::Collect,
+            ..Waiter::new(client, sequence, pools.now)
+        };
+        pools.server_for_output(fragment.connection).queue(waiter, fragment.bytes);
+        pools.after_queueing(account, client, fragment.connection);
+    }
+}
+
+/// The fragments, numbered by their first key, and which of them each key is in.
+fn share_out(pools: &mut Pools, account: &Account, routes: &[u32]) -> (Vec<Fragment>, Vec<u32>) {
+    let mut fragments: Vec<Fragment> = Vec::new();
+    let mut order = Vec::with_capacity(routes.len());
+    let mut of_server: Vec<Option<u32>> = Vec::new();
+    for &number in routes {
+        let place = number as usize;
+        if of_server.len() <= place {
+            of_server.resize(place + 1, None);
+        }
+        let index = *of_server[place].get_or_insert_with(|| {
+            let connection = pools.connection(account.pool, number, account.lane);
+            fragments.push(Fragment { number, keys: 0, connection, bytes: 0 });
+            fragments.len() as u32 - 1
+        });
+        fragments[index as usize].keys += 1;
+        order.push(index);
+    }
+    debug_assert!(fragments.iter().all(|f| routes.contains(&f.number)));
+    (fragments, order)
+}
+
+fn write_head(pools: &mut Pools, fragment: &mut Fragment, command: &Command, step: u32) {
+    let mut digits = itoa::Buffer::new();
+    let output = &mut pools.server_for_output(fragment.connection).output;
+    let before = output.len();
+    output.push_copy(b"*");
+    output.push_copy(digits.format(1 + fragment.keys * step).as_bytes());
+    output.push_copy(b"\r\n$");
+    output.push_copy(digits.format(command.name.len()).as_bytes());
+    output.push_copy(b"\r\n");
+    output.push_copy(command.name.as_bytes());
+    output.push_copy(b"\r\n");
+    fragment.bytes += (output.len() - before) as u64;
+}

@@ -1,0 +1,221 @@
+//! All pools and their server connections: where a request goes, and who waits for its reply.
+
+use log::warn;
+
+use crate::io::{Address, Chain, Errno};
+use crate::limits::{Limits, SPARE_CHAINS_MAX};
+use crate::proxy::client::Account;
+use crate::proxy::pool::{Pool, PoolSetup};
+use crate::proxy::server::{Phase, Server, Waiter};
+use crate::proxy::slots::Slots;
+use crate::proxy::source::Source;
+use crate::proxy::{Counters, Want};
+use crate::time::Instant;
+use crate::token::{Key, Role};
+
+/// The pools of one worker, and what every part of the proxy shares while it handles one event.
+pub(crate) struct Pools {
+    pub(crate) pools: Vec<Pool>,
+    pub(crate) servers: Slots<Server>,
+    pub(crate) limits: Limits,
+    pub(crate) counters: Counters,
+    /// What the worker is asked to do.
+    pub(crate) wants: Vec<Want>,
+    /// The time of the event at hand.
+    pub(crate) now: Instant,
+    /// The server of each key of the request at hand.
+    pub(crate) routes: Vec<u32>,
+    /// The text of a reply of ours.
+    pub(crate) words: Vec<u8>,
+    scratch: Vec<u8>,
+    spare: Vec<Chain>,
+    random: u64,
+    /// When each server's failure was last logged: a dead server fails every request.
+    logged: Vec<Vec<Option<Instant>>>,
+}
+
+impl Pools {
+    pub(crate) fn new(setups: Vec<PoolSetup>, limits: Limits, seed: u64) -> Self {
+        let logged = setups.iter().map(|setup| vec![None; setup.servers.len()]).collect();
+        Self {
+            pools: setups.into_iter().map(Pool::new).collect(),
+            servers: Slots::new(Role::Server),
+            limits,
+            counters: Counters::default(),
+            wants: Vec::new(),
+            now: Instant::default(),
+            routes: Vec::new(),
+            words: Vec::new(),
+            scratch: Vec::new(),
+            spare: Vec::new(),
+            random: seed | 1,
+            logged,
+        }
+    }
+
+    /// Which server of `pool` the key at `part` belongs to. `None`: all are ejected.
+    #[inline]
+    pub(crate) fn route(
+        &mut self,
+        pool: u32,
+        source: &Source<'_>,
+        part: std::ops::Range<usize>,
+    ) -> Option<u32> {
+        let draw = self.draw();
+        let key = source.slice(part, &mut self.scratch);
+        let routing = &self.pools[pool as usize].setup.routing;
+        routing.route(key, draw).map(|number| number as u32)
+    }
+
+    /// Where requests without a key go: like twemproxy, to the server of a fixed key.
+    pub(crate) fn route_keyless(&mut self, pool: u32) -> Option<u32> {
+        let draw = self.draw();
+        let routing = &self.pools[pool as usize].setup.routing;
+        routing.route(b"placeholder", draw).map(|number| number as u32)
+    }
+
+    /// The connection to a server that clients of `lane` use; opened if there is none.
+    #[inline]
+    pub(crate) fn connection(&mut self, pool: u32, number: u32, lane: u32) -> Key {
+        if let Some(key) = *self.pools[pool as usize].connection(number, lane) {
+            return key;
+        }
+        self.open(pool, number, lane)
+    }
+
+    /// Queues a request that goes whole to one server.
+    #[inline]
+    pub(crate) fn forward(
+        &mut self,
+        account: &mut Account,
+        client: Key,
+        number: u32,
+        source: Source<'_>,
+    ) {
+        let key = self.connection(account.pool, number, account.lane);
+        let len = source.len();
+        let sequence = account.pipeline.push_waiting(len as u32);
+        let waiter = Waiter::new(client, sequence, self.now);
+        let server = self.server_for_output(key);
+        server.queue(waiter, len as u64);
+        source.move_to(&mut server.output);
+        self.after_queueing(account, client, key);
+    }
+
+    /// The server of a connection that a pool names, its output ready to be written to.
+    #[inline]
+    pub(crate) fn server_for_output(&mut self, key: Key) -> &mut Server {
+        let server = self.servers.find_mut(key).expect("a pool names open connections only");
+        lend(&mut self.spare, &mut server.output);
+        server
+    }
+
+    /// Has the server flushed at the end of the turn, and holds the client back if the queue is
+    /// full.
+    pub(crate) fn after_queueing(&mut self, account: &mut Account, client: Key, key: Key) {
+        let server = self.servers.find_mut(key).expect("a pool names open connections only");
+        if !server.dirty {
+            server.dirty = true;
+            self.wants.push(Want::Flush(key));
+        }
+        if server.is_full(&self.limits) && account.blocked_on.is_none() {
+            account.blocked_on = Some(key);
+            server.blocked.push(client);
+            self.counters.clients_blocked += 1;
+        }
+    }
+
+    /// Opens the connections that are wanted before the first request: one to each server.
+    pub(crate) fn preconnect(&mut self) {
+        for pool in 0..self.pools.len() as u32 {
+            let setup = &self.pools[pool as usize].setup;
+            if !setup.preconnect {
+                continue;
+            }
+            for number in 0..setup.servers.len() as u32 {
+                self.connection(pool, number, 0);
+            }
+        }
+    }
+
+    /// Takes a server connection out of service and tells the worker to end it. Returns who
+    /// waited for a reply on it, and who waited to add to it.
+    pub(crate) fn retire(&mut self, key: Key, why: Option<Errno>) -> (Vec<Waiter>, Vec<Key>) {
+        let Some(server) = self.servers.find_mut(key) else { return Default::default() };
+        if server.phase == Phase::Leaving {
+            return Default::default();
+        }
+        server.phase = Phase::Leaving;
+        server.output = Chain::new();
+        server.partial = Chain::new();
+        let waiters = std::mem::take(&mut server.waiters).into();
+        let blocked = std::mem::take(&mut server.blocked);
+        let (pool, number, lane) = (server.pool, server.number, server.lane);
+        *self.pools[pool as usize].connection(number, lane) = None;
+        self.wants.push(Want::Close(key));
+        self.counters.server_failures += 1;
+        self.log_failure(pool, number, why);
+        (waiters, blocked)
+    }
+
+    /// The address that a server connection goes to.
+    pub(crate) fn address(&self, key: Key) -> Option<&Address> {
+        let server = self.servers.find(key)?;
+        let pool = &self.pools[server.pool as usize];
+        Some(&pool.setup.servers[server.number as usize].1)
+    }
+
+    /// Keeps the memory of an emptied chain for the next output.
+    pub(crate) fn recycle(&mut self, chain: Chain) {
+        if self.spare.len() < SPARE_CHAINS_MAX && chain.is_empty() && chain.tail_capacity() > 0 {
+            self.spare.push(chain);
+        }
+    }
+
+    /// Sees to it that an output has memory to grow in.
+    #[inline]
+    pub(crate) fn lend(&mut self, output: &mut Chain) {
+        lend(&mut self.spare, output);
+    }
+
+    fn open(&mut self, pool: u32, number: u32, lane: u32) -> Key {
+        let timeout = self.pools[pool as usize].setup.timeout;
+        let key = self.servers.insert(Server::new(pool, number, lane, timeout));
+        *self.pools[pool as usize].connection(number, lane) = Some(key);
+        self.wants.push(Want::Connect { key, within: timeout });
+        key
+    }
+
+    /// xorshift64: for the `random` distribution, which wants a spread and not a secret.
+    fn draw(&mut self) -> u32 {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        (self.random >> 32) as u32
+    }
+
+    fn log_failure(&mut self, pool: u32, number: u32, why: Option<Errno>) {
+        let last = &mut self.logged[pool as usize][number as usize];
+        if last.is_some_and(|last| self.now - last < LOG_INTERVAL) {
+            return;
+        }
+        *last = Some(self.now);
+        let setup = &self.pools[pool as usize].setup;
+        let server = &setup.servers[number as usize].0;
+        let why = why.map_or("connection closed by the server", Errno::words);
+        warn!("pool {}: server {server}: {why}", setup.name);
+    }
+}
+
+#[inline]
+fn lend(spare: &mut Vec<Chain>, output: &mut Chain) {
+    if output.tail_capacity() == 0
+        && output.is_empty()
+        && let Some(chain) = spare.pop()
+    {
+        *output = chain;
+    }
+}
+
+/// One line about a server's failures in this time.
+const LOG_INTERVAL: std::time::Duration = std::time::Duration::from_secs(1);

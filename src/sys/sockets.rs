@@ -1,0 +1,162 @@
+//! Listening sockets, made at start-up.
+
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use socket2::{Domain, SockAddr, SockRef, Socket, Type};
+
+use crate::io::Fd;
+
+/// Where a pool listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ListenOn {
+    /// TCP over IPv4 or IPv6. Port 0 takes a free one, which `local_port` tells.
+    Inet(SocketAddr),
+    /// A unix stream socket.
+    Unix {
+        /// Its name in the file system, at most 107 bytes.
+        path: PathBuf,
+        /// The permissions of that name; `None` leaves what the umask makes of them.
+        mode: Option<u32>,
+    },
+}
+
+/// What a listening socket may do besides listening.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ListenOptions {
+    /// `SO_REUSEPORT`: another process may listen on the same port, as for a hand-over.
+    pub reuseport: bool,
+    /// `SO_KEEPALIVE` on every connection that comes in.
+    pub keepalive: bool,
+}
+
+/// Opens a listening socket, non-blocking and close-on-exec, with room for `backlog` connections
+/// that nobody accepted yet (the kernel cuts it to `net.core.somaxconn`).
+///
+/// What is set on a TCP listener is inherited by the connections it accepts (tcp(7)), so
+/// `TCP_NODELAY` and `SO_KEEPALIVE` cost no call per connection. A name that a socket of an
+/// earlier run left behind is removed; a file of any other kind is not.
+///
+/// Errors: `EADDRINUSE` (also: a file that is no socket has the name), `EACCES`, `EADDRNOTAVAIL`,
+/// `EMFILE`, and what else socket(2), bind(2), listen(2), chmod(2) have.
+pub fn listen(address: &ListenOn, backlog: u32, options: ListenOptions) -> io::Result<Fd> {
+    let socket = match address {
+        ListenOn::Inet(address) => bind_inet(*address, options)?,
+        ListenOn::Unix { path, mode } => bind_unix(path, *mode)?,
+    };
+    socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
+    Ok(Fd(socket.into_raw_fd()))
+}
+
+/// Closes a descriptor that was never handed to a ring.
+pub fn close(fd: Fd) {
+    // SAFETY: `io::Fd` says that who opened it closes it, and the caller, who gives `fd` up here,
+    // is that one: nothing else owns it.
+    drop(unsafe { OwnedFd::from_raw_fd(fd.0) });
+}
+
+/// The TCP port that a socket is bound to; `None` for another kind of socket.
+pub fn local_port(fd: Fd) -> Option<u16> {
+    // SAFETY: the caller holds `fd` open, and the borrow ends with this function.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(fd.0) };
+    SockRef::from(&borrowed).local_addr().ok()?.as_socket().map(|address| address.port())
+}
+
+fn bind_inet(address: SocketAddr, options: ListenOptions) -> io::Result<Socket> {
+    let socket = new_socket(Domain::for_address(address))?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(options.reuseport)?;
+    socket.set_tcp_nodelay(true)?;
+    socket.set_keepalive(options.keepalive)?;
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+/// Binds, then sets the mode. Until `listen` follows, every connect is refused, so nobody comes
+/// in through the permissions in between, and the process's umask needs no touching.
+fn bind_unix(path: &Path, mode: Option<u32>) -> io::Result<Socket> {
+    if fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket()) {
+        fs::remove_file(path)?;
+    }
+    let socket = new_socket(Domain::UNIX)?;
+    socket.bind(&SockAddr::unix(path)?)?;
+    if let Some(mode) = mode {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
+    }
+    Ok(socket)
+}
+
+fn new_socket(domain: Domain) -> io::Result<Socket> {
+    Socket::new(domain, Type::STREAM.nonblocking().cloexec(), None)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream;
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    fn accept(fd: Fd) -> Socket {
+        // SAFETY: the test holds `fd` open beyond the borrow.
+        let borrowed = unsafe { BorrowedFd::borrow_raw(fd.0) };
+        let listener = SockRef::from(&borrowed);
+        listener.set_nonblocking(false).unwrap();
+        listener.accept().unwrap().0
+    }
+
+    #[test]
+    fn accepted_connections_inherit_nodelay_and_keepalive() {
+        for keepalive in [false, true] {
+            let options = ListenOptions { reuseport: false, keepalive };
+            let any = ListenOn::Inet("127.0.0.1:0".parse().unwrap());
+            let fd = listen(&any, 16, options).unwrap();
+            let port = local_port(fd).unwrap();
+            let _client = TcpStream::connect(("127.0.0.1", port)).unwrap();
+            let accepted = accept(fd);
+            assert!(accepted.tcp_nodelay().unwrap());
+            assert_eq!(accepted.keepalive().unwrap(), keepalive);
+            close(fd);
+        }
+    }
+
+    #[test]
+    fn a_port_in_use_is_refused_unless_both_reuse_it() {
+        let options = ListenOptions { reuseport: true, keepalive: false };
+        let any = ListenOn::Inet("127.0.0.1:0".parse().unwrap());
+        let first = listen(&any, 16, options).unwrap();
+        let same = ListenOn::Inet(([127, 0, 0, 1], local_port(first).unwrap()).into());
+        let error = listen(&same, 16, ListenOptions::default()).expect_err("in use");
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        close(listen(&same, 16, options).unwrap());
+        close(first);
+    }
+
+    #[test]
+    fn a_unix_socket_has_its_mode_and_replaces_a_stale_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s");
+        let address = ListenOn::Unix { path: path.clone(), mode: Some(0o640) };
+        close(listen(&address, 16, ListenOptions::default()).unwrap());
+        let fd = listen(&address, 16, ListenOptions::default()).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
+        assert_eq!(local_port(fd), None);
+        UnixStream::connect(&path).unwrap();
+        close(fd);
+    }
+
+    #[test]
+    fn a_file_that_is_no_socket_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("precious");
+        fs::write(&path, b"data").unwrap();
+        let address = ListenOn::Unix { path: path.clone(), mode: None };
+        let error = listen(&address, 16, ListenOptions::default()).expect_err("name taken");
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        assert_eq!(fs::read(&path).unwrap(), b"data");
+    }
+}

@@ -1,0 +1,142 @@
+//! Completions of connections: what each means for its socket, and what the proxy is told.
+
+use crate::io::{Buffer, Chain, Errno, Ring};
+use crate::time::Instant;
+use crate::token::{Key, OpKind, Role};
+use crate::worker::Worker;
+use crate::worker::socket::{Operation, Phase};
+
+impl<R: Ring> Worker<R> {
+    #[inline]
+    pub(super) fn on_received(
+        &mut self,
+        now: Instant,
+        key: Key,
+        data: Result<Buffer, Errno>,
+        more: bool,
+    ) {
+        let Some(socket) = self.sockets.find(key) else {
+            if let Ok(buffer) = data {
+                self.ring.give_back(buffer);
+            }
+            return;
+        };
+        let was_cancelling = socket.recv == Operation::Cancelling;
+        if !more {
+            socket.recv = Operation::Off;
+        }
+        match data {
+            Ok(buffer) if buffer.is_empty() => {
+                socket.wants_recv = false;
+                self.ring.give_back(buffer);
+                self.on_stream_end(now, key);
+            }
+            Ok(mut buffer) => {
+                self.on_bytes(now, key, &mut buffer);
+                self.ring.give_back(buffer);
+            }
+            // By now the buffers that ran out have come back: the end of the turn arms it again.
+            Err(Errno(libc::ENOBUFS)) => {}
+            Err(Errno(libc::ECANCELED)) => {
+                if !was_cancelling && socket.phase == Phase::Open && key.role == Role::Server {
+                    self.proxy.on_deadline(now, key);
+                }
+            }
+            Err(why) => {
+                socket.wants_recv = false;
+                self.on_failure(now, key, why);
+            }
+        }
+        if !more {
+            self.rearm.push(key);
+            self.close_if_quiet(key);
+        }
+    }
+
+    pub(super) fn on_sent(
+        &mut self,
+        now: Instant,
+        key: Key,
+        bytes: Result<usize, Errno>,
+        mut output: Chain,
+    ) {
+        let Some(socket) = self.sockets.find(key) else { return };
+        socket.sending = false;
+        match bytes {
+            Ok(count) => {
+                output.advance(count);
+                let goes_on = !output.is_empty() && socket.phase == Phase::Open;
+                if goes_on {
+                    socket.sending = true;
+                    self.ring.send(key.token(OpKind::Send), socket.fd, output);
+                    self.proxy.on_sent(now, key, count);
+                } else {
+                    self.proxy.on_sent(now, key, count);
+                    self.proxy.recycle(output);
+                    self.flush(key);
+                }
+            }
+            Err(why) => self.on_failure(now, key, why),
+        }
+        self.close_if_quiet(key);
+    }
+
+    pub(super) fn on_connected(&mut self, now: Instant, key: Key, result: Result<(), Errno>) {
+        let Some(socket) = self.sockets.find(key) else { return };
+        socket.connecting = false;
+        if socket.phase == Phase::Open {
+            let result = result.map_err(|why| match why {
+                Errno(libc::ECANCELED) => Errno(libc::ETIMEDOUT),
+                why => why,
+            });
+            self.proxy.on_connected(now, key, result);
+        }
+        self.close_if_quiet(key);
+    }
+
+    pub(super) fn on_hung_up(&mut self, now: Instant, key: Key, result: Result<(), Errno>) {
+        let Some(socket) = self.sockets.find(key) else { return };
+        socket.hangup = Operation::Off;
+        match result {
+            Ok(()) => self.on_failure(now, key, Errno(libc::ECONNRESET)),
+            // Stopped for reading again, which may have been called off since.
+            Err(_) if socket.phase == Phase::Open && !socket.wants_recv => {
+                self.watch_hangup(key);
+            }
+            Err(_) => {}
+        }
+        self.close_if_quiet(key);
+    }
+
+    fn on_bytes(&mut self, now: Instant, key: Key, buffer: &mut Buffer) {
+        let Some(socket) = self.sockets.find(key) else { return };
+        match &mut socket.phase {
+            Phase::Open => self.proxy.on_received(now, key, buffer),
+            Phase::LastWords { bytes_left, .. } => {
+                *bytes_left = bytes_left.saturating_sub(buffer.len() as u64);
+                if *bytes_left == 0 {
+                    self.begin_close(key);
+                }
+            }
+            Phase::Closing => {}
+        }
+    }
+
+    fn on_stream_end(&mut self, now: Instant, key: Key) {
+        let Some(socket) = self.sockets.find(key) else { return };
+        match socket.phase {
+            Phase::Open => self.proxy.on_end(now, key),
+            Phase::LastWords { .. } => self.begin_close(key),
+            Phase::Closing => {}
+        }
+    }
+
+    fn on_failure(&mut self, now: Instant, key: Key, why: Errno) {
+        let Some(socket) = self.sockets.find(key) else { return };
+        match socket.phase {
+            Phase::Open => self.proxy.on_error(now, key, why),
+            Phase::LastWords { .. } => self.begin_close(key),
+            Phase::Closing => {}
+        }
+    }
+}
