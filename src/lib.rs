@@ -13,11 +13,13 @@
 //! 0  io  sys  token  limits  time
 //! ```
 
+pub mod cli;
 pub mod config;
 pub mod distribution;
 pub mod hash;
 pub mod io;
 pub mod limits;
+pub mod logging;
 pub mod proto;
 pub mod proxy;
 pub mod ring;

@@ -87,6 +87,16 @@ pub const LAST_WORDS_BYTES_MAX: u64 = 64 << 10;
 /// How long a closing client may still send.
 pub const LAST_WORDS_TIME: Duration = Duration::from_secs(1);
 
+/// Bytes of a configuration file: some twenty thousand servers.
+pub const CONFIG_BYTES_MAX: u64 = 1 << 20;
+
+/// What the weights of a pool's servers may add up to: a hash has 32 bits, so shares beyond would
+/// get no key. twemproxy's sum wraps there.
+pub const POOL_WEIGHT_MAX: u64 = u32::MAX as u64;
+
+/// Workers of one process, which is more than any machine this was tried on has processors.
+pub const WORKERS_MAX: usize = 1024;
+
 /// What a worker holds its clients and servers to.
 #[derive(Clone, Debug)]
 pub struct Limits {

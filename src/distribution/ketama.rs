@@ -100,6 +100,17 @@ mod tests {
     }
 
     #[test]
+    fn point_owns_what_ends_at_it_and_the_first_owns_the_rest() {
+        let point = |(value, owner)| Point { value, owner };
+        let points = [(10, 1), (20, 0), (u32::MAX - 1, 2)].map(point);
+        let continuum = Continuum { points: Box::new(points) };
+        let owners = [(0, 1), (10, 1), (11, 0), (20, 0), (21, 2), (u32::MAX - 1, 2), (u32::MAX, 1)];
+        for (value, owner) in owners {
+            assert_eq!(continuum.owner(value), owner, "{value}");
+        }
+    }
+
+    #[test]
     fn shares_are_computed_in_single_precision() {
         assert_eq!(digests(1, 4, 4), 40);
         // Exactly 40, 8, 24 and 8: the quotient in single precision lies just below.

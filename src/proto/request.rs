@@ -49,6 +49,33 @@ impl KeySpan {
     /// No keys.
     pub const NONE: KeySpan = KeySpan { first: 0, count: 0, step: 0, also: 0 };
 
+    /// The keys of a request with so many arguments, from the columns of `Keys::Range`. Positions
+    /// behind the last argument are left out: the arity is wrong then, which is not judged here.
+    pub fn range(first: u8, last: i8, step: u8, arguments: u32) -> Self {
+        let end = i64::from(arguments);
+        let last = i64::from(last) + if last < 0 { end } else { 0 };
+        let last = last.min(end - 1);
+        let (first, step) = (u32::from(first), u32::from(step));
+        if last < i64::from(first) {
+            return Self::NONE;
+        }
+        Self { first, count: (last as u32 - first) / step + 1, step, also: 0 }
+    }
+
+    /// The keys of a request with so many arguments, one of which says `count`, from the columns
+    /// of `Keys::Counted`. None at all when there are not as many arguments behind it: the server
+    /// has words for that.
+    pub fn counted(first: u8, count: i64, also: Option<u8>, arguments: u32) -> Self {
+        let first = u32::from(first);
+        let most = arguments.saturating_sub(first);
+        match u32::try_from(count) {
+            Ok(count) if (1..=most).contains(&count) => {
+                Self { first, count, step: 1, also: also.map_or(0, u32::from) }
+            }
+            _ => Self::NONE,
+        }
+    }
+
     /// The argument index of each key, in the order in which they stand in the request.
     pub fn indexes(self) -> impl Iterator<Item = u32> {
         let apart = (self.also != 0).then_some(self.also);
@@ -193,5 +220,58 @@ impl Deref for Words {
 impl std::fmt::Debug for Words {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "\"{}\"", self.escape_ascii())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_ends_where_the_arguments_end() {
+        let keys = |first, last, step, arguments| {
+            KeySpan::range(first, last, step, arguments).indexes().collect::<Vec<_>>()
+        };
+        assert_eq!(keys(1, 1, 1, 2), [1]);
+        assert_eq!(keys(1, -1, 1, 4), [1, 2, 3]);
+        assert_eq!(keys(1, -1, 2, 5), [1, 3]);
+        assert_eq!(keys(2, -1, 1, 5), [2, 3, 4]);
+        assert_eq!(keys(1, 2, 1, 2), [1]);
+        assert_eq!(keys(1, -1, 1, 1), []);
+        assert_eq!(keys(1, 1, 1, 1), []);
+    }
+
+    #[test]
+    fn a_count_that_does_not_fit_means_no_keys() {
+        let stored = |count, arguments| KeySpan::counted(3, count, Some(1), arguments);
+        assert_eq!(stored(2, 5).indexes().collect::<Vec<_>>(), [1, 3, 4]);
+        assert_eq!(stored(1, 9).indexes().collect::<Vec<_>>(), [1, 3]);
+        for (count, arguments) in [(0, 5), (-1, 5), (3, 5), (1, 3), (1 << 32, 5), (i64::MAX, 5)] {
+            assert_eq!(stored(count, arguments), KeySpan::NONE);
+        }
+    }
+
+    #[test]
+    fn words_carry_the_byte_and_no_line_break() {
+        let words = |fault: BadRequest| fault.words().map(|words| words.to_vec());
+        let got = |byte| words(BadRequest::ExpectedBulk(byte)).unwrap();
+        assert_eq!(got(b'X'), b"Protocol error: expected '$', got 'X'");
+        assert_eq!(got(0xff), b"Protocol error: expected '$', got '\xff'");
+        assert_eq!(got(b'\n'), b"Protocol error: expected '$', got ' '");
+        assert_eq!(words(BadRequest::Http), None);
+        assert_eq!(
+            words(BadRequest::InvalidCount).unwrap(),
+            b"Protocol error: invalid multibulk length"
+        );
+    }
+
+    #[test]
+    fn a_bulk_has_its_head_and_its_line_break() {
+        let bytes = [b"*2\r\n$0\r\n\r\n$10\r\n".as_slice(), b"0123456789\r\n"].concat();
+        let spans = vec![Span { offset: 8, len: 0 }, Span { offset: 15, len: 10 }];
+        let request = Request { spans, ..Request::default() };
+        assert_eq!(&bytes[request.bulk_range(0)], b"$0\r\n\r\n");
+        assert_eq!(&bytes[request.bulk_range(1)], b"$10\r\n0123456789\r\n");
+        assert_eq!(&bytes[request.argument_range(1)], b"0123456789");
     }
 }

@@ -1,4 +1,4 @@
-//! Listening sockets, made at start-up.
+//! Sockets before they are handed to a ring, and the one call that is made beside it.
 
 use std::fs;
 use std::io;
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
-use crate::io::Fd;
+use crate::io::{Errno, Fd, How};
 
 /// Where a pool listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,6 +64,42 @@ pub fn local_port(fd: Fd) -> Option<u16> {
     // SAFETY: the caller holds `fd` open, and the borrow ends with this function.
     let borrowed = unsafe { BorrowedFd::borrow_raw(fd.0) };
     SockRef::from(&borrowed).local_addr().ok()?.as_socket().map(|address| address.port())
+}
+
+/// Makes a stream socket to connect to `address` with, non-blocking and close-on-exec; over TCP
+/// with `TCP_NODELAY`, as requests are sent whole and must not wait for more.
+///
+/// Errors: `EMFILE`, `ENFILE`, `ENOBUFS`, `EAFNOSUPPORT`.
+pub fn for_connect(address: &SockAddr) -> Result<Fd, Errno> {
+    let made = new_socket(address.domain()).and_then(|socket| {
+        if address.domain() != Domain::UNIX {
+            socket.set_tcp_nodelay(true)?;
+        }
+        Ok(Fd(socket.into_raw_fd()))
+    });
+    made.map_err(|error| Errno(error.raw_os_error().unwrap_or(libc::EINVAL)))
+}
+
+/// Shuts down one or both directions of a socket; what comes of it is seen at the socket.
+pub fn shutdown(fd: Fd, how: How) {
+    let how = match how {
+        How::Write => libc::SHUT_WR,
+        How::Both => libc::SHUT_RDWR,
+    };
+    // ENOTCONN is what it says of a socket whose peer has gone, and all that can be expected.
+    // SAFETY: shutdown(2) takes two numbers and touches no memory of ours.
+    unsafe { libc::shutdown(fd.0, how) };
+}
+
+/// Says `words` to a connection, as far as it takes them at once, and closes it.
+///
+/// What the peer has sent already is not read, and then the close resets the connection and may
+/// destroy the words: as with Redis, who is refused may see either.
+pub fn refuse(fd: Fd, words: &[u8]) {
+    // SAFETY: as in `close`, the caller gives `fd` up, and nothing else owns it.
+    let socket = unsafe { Socket::from_raw_fd(fd.0) };
+    // The connection is new and its send buffer empty. If it fails, the peer has gone.
+    let _ = socket.send(words);
 }
 
 fn bind_inet(address: SocketAddr, options: ListenOptions) -> io::Result<Socket> {

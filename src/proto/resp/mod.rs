@@ -1,5 +1,6 @@
 //! RESP, the protocol of Redis.
 
+mod number;
 mod reply;
 mod request;
 

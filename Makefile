@@ -1,0 +1,51 @@
+# make run                     two Redis servers to try it on, and the proxy in front
+# make run CONF=nutcracker.yml the proxy with your own file
+# make test                    all tests; installs what they need
+# make lint                    format, clippy, and the house rules
+# make bench                   against Debian's nutcracker; bench-quick for a first look
+# make sim N=1000 SEED=1       N scenarios of the simulation, or the one of a seed
+# make test-long               test, and the simulation with many seeds
+
+SHELL := /bin/sh
+PORT ?=
+CONF ?=
+N ?= 200
+SEED ?=
+
+TEST_NEEDS := cc=build-essential redis-server=redis-server redis-cli=redis-tools nutcracker=nutcracker
+BENCH_NEEDS := $(TEST_NEEDS) redis-benchmark=redis-tools setpriv=util-linux
+
+.PHONY: run test lint bench bench-quick sim test-long
+
+run:
+	@PORT='$(PORT)' conf/run.sh '$(CONF)'
+
+test:
+	@tests/tools/install.sh $(TEST_NEEDS)
+	cargo test --locked --doc
+	@if command -v cargo-nextest >/dev/null 2>&1; then \
+		echo cargo nextest run --locked; cargo nextest run --locked; \
+	else \
+		echo cargo test --locked --lib --bins --tests; cargo test --locked --lib --bins --tests; \
+	fi
+
+lint:
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	cargo test --locked --quiet --test tidy
+
+bench:
+	@tests/tools/install.sh $(BENCH_NEEDS)
+	@tests/tools/install.sh perf=linux-perf || echo "No perf: system calls are not counted."
+	cargo bench --locked --bench compare
+
+bench-quick:
+	@tests/tools/install.sh $(BENCH_NEEDS)
+	cargo bench --locked --bench compare -- --quick
+
+sim:
+	SIM_SEEDS='$(N)' SIM_SEED='$(SEED)' \
+		cargo test --locked --release --test simulation -- --nocapture
+
+test-long: test
+	$(MAKE) sim N=20000

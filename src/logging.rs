@@ -1,0 +1,186 @@
+//! The log: `simplelog` makes the lines, one thread writes them.
+//!
+//! ```text
+//!   worker -> simplelog -> bounded queue -> writer thread -> file or stderr
+//!                          full: the line is dropped and counted
+//! ```
+//!
+//! A full disk or a pipe that nobody reads costs lines and nothing else: a worker never waits.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::time::{Duration, Instant};
+
+use log::LevelFilter;
+use simplelog::{ConfigBuilder, WriteLogger};
+
+/// The running log.
+pub struct Log {
+    lines: SyncSender<Entry>,
+    written: Receiver<()>,
+}
+
+enum Entry {
+    Line(Vec<u8>),
+    Reopen,
+    Finish,
+}
+
+impl Log {
+    /// Starts logging at `level` to `path`, or to standard error.
+    ///
+    /// To be called once, after signals are blocked, as it starts a thread.
+    ///
+    /// Errors: the file cannot be opened for appending, or the thread not started.
+    pub fn start(path: Option<&Path>, level: LevelFilter) -> io::Result<Self> {
+        let output = Output::open(path)?;
+        let (lines, queue) = sync_channel(LINES_MAX);
+        let (done, written) = sync_channel(1);
+        let dropped = Arc::new(AtomicU64::new(0));
+        let counter = Arc::clone(&dropped);
+        std::thread::Builder::new()
+            .name("log".to_owned())
+            .spawn(move || write_lines(output, &queue, &counter, &done))?;
+        let config = ConfigBuilder::new()
+            .set_time_format_rfc3339()
+            .set_thread_level(LevelFilter::Off)
+            .set_target_level(LevelFilter::Off)
+            .set_location_level(LevelFilter::Off)
+            .build();
+        let sink = Sink { lines: lines.clone(), line: Vec::new(), dropped };
+        // It fails only where a logger has been set before, and this is called once.
+        WriteLogger::init(level, config, sink).map_err(io::Error::other)?;
+        Ok(Self { lines, written })
+    }
+
+    /// Opens the file anew under its name, after it was renamed.
+    pub fn reopen(&self) {
+        // When the queue is full the writer is stuck, and so is the file it would open.
+        let _ = self.lines.try_send(Entry::Reopen);
+    }
+
+    /// Waits until what was logged is written, but not for ever: the output may be stuck.
+    pub fn finish(&self) {
+        if self.lines.try_send(Entry::Finish).is_ok() {
+            let _ = self.written.recv_timeout(FINISH_TIME);
+        }
+    }
+}
+
+/// What `simplelog` writes to: it hands each line over in pieces, with a flush behind the last.
+struct Sink {
+    lines: SyncSender<Entry>,
+    line: Vec<u8>,
+    dropped: Arc<AtomicU64>,
+}
+
+impl Write for Sink {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        self.line.extend_from_slice(data);
+        if self.line.ends_with(b"\n") {
+            let line = std::mem::take(&mut self.line);
+            match self.lines.try_send(Entry::Line(line)) {
+                Ok(()) => {}
+                Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
+                    self.dropped.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        }
+        Ok(data.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+struct Output {
+    path: Option<PathBuf>,
+    file: Option<File>,
+}
+
+impl Output {
+    fn open(path: Option<&Path>) -> io::Result<Self> {
+        let file = path.map(append_to).transpose()?;
+        Ok(Self { path: path.map(Path::to_path_buf), file })
+    }
+
+    fn write(&mut self, line: &[u8]) -> io::Result<()> {
+        match &mut self.file {
+            Some(file) => file.write_all(line),
+            None => io::stderr().write_all(line),
+        }
+    }
+
+    /// The old file stays in use when the new one cannot be opened.
+    fn reopen(&mut self) {
+        if let Some(path) = &self.path
+            && let Ok(file) = append_to(path)
+        {
+            self.file = Some(file);
+        }
+    }
+}
+
+fn append_to(path: &Path) -> io::Result<File> {
+    OpenOptions::new().append(true).create(true).open(path)
+}
+
+fn write_lines(
+    mut output: Output,
+    queue: &Receiver<Entry>,
+    dropped: &AtomicU64,
+    done: &SyncSender<()>,
+) {
+    let mut reported = Instant::now();
+    loop {
+        match queue.recv_timeout(REPORT_INTERVAL) {
+            Ok(Entry::Line(line)) => {
+                if output.write(&line).is_err() {
+                    dropped.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+            Ok(Entry::Reopen) => output.reopen(),
+            Ok(Entry::Finish) => {
+                let _ = done.try_send(());
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+        if reported.elapsed() >= REPORT_INTERVAL {
+            reported = Instant::now();
+            let count = dropped.swap(0, Ordering::Relaxed);
+            if count > 0 && output.write(format!("{count} log lines lost\n").as_bytes()).is_err() {
+                dropped.fetch_add(count, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+/// Lines that wait for the writer.
+const LINES_MAX: usize = 1024;
+/// How often lost lines are reported.
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+/// How long the end of the process may wait for the log.
+const FINISH_TIME: Duration = Duration::from_millis(500);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stuck_output_drops_lines_and_counts_them() {
+        let (lines, queue) = sync_channel(1);
+        let dropped = Arc::new(AtomicU64::new(0));
+        let mut sink = Sink { lines, line: Vec::new(), dropped: Arc::clone(&dropped) };
+        for line in [&b"first "[..], b"line\n", b"second\n", b"third\n"] {
+            sink.write_all(line).unwrap();
+        }
+        assert_eq!(dropped.load(Ordering::Relaxed), 2);
+        assert!(matches!(queue.try_recv(), Ok(Entry::Line(line)) if line == b"first line\n"));
+    }
+}

@@ -1,0 +1,283 @@
+//! From a checked configuration to running workers, and to their end.
+//!
+//! ```text
+//!   main thread: signals blocked -> log -> probe -> listen -> worker 0 (accepts, hears signals)
+//!                                                     +-----> threads: worker 1, 2, ...
+//! ```
+//!
+//! Whatever can fail is tried before the first client is let in, and fails with one line.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
+
+use log::{LevelFilter, error, info};
+use ringcracker::cli::{Cli, Workers};
+use ringcracker::config::{Config, ListenAddress, Pool, ResolveError};
+use ringcracker::distribution::RoutingTable;
+use ringcracker::io::{Address, Fd, WaitError};
+use ringcracker::limits::{DESCRIPTORS_RESERVED, Limits};
+use ringcracker::logging::Log;
+use ringcracker::proxy::PoolSetup;
+use ringcracker::ring::{self, CannotRun, Options, SetupError, Uring};
+use ringcracker::sys::sockets::{ListenOn, ListenOptions};
+use ringcracker::sys::{process, signals, sockets};
+use ringcracker::worker::{ListenerSetup, Running, Setup, Shared, Worker};
+
+/// Why the program does not run, in one line with the remedy.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StartError {
+    /// The kernel lacks something, or refuses it.
+    #[error(transparent)]
+    CannotRun(#[from] CannotRun),
+    /// A host has no address.
+    #[error("pool {pool}: {why}")]
+    Resolve { pool: String, why: ResolveError },
+    /// A pool's address cannot be listened on.
+    #[error("pool {pool}: cannot listen on {listen}: {why}")]
+    Listen { pool: String, listen: String, why: std::io::Error },
+    /// The log cannot be opened.
+    #[error("cannot log to {path}: {why}")]
+    Log { path: String, why: std::io::Error },
+    /// Too few descriptors for servers and a client.
+    #[error(
+        "too few open files: {have} allowed, {need} needed before the first client; raise ulimit -n"
+    )]
+    OpenFiles { have: u64, need: u64 },
+    /// Threads, eventfds, signals.
+    #[error("cannot start: {0}")]
+    System(#[from] std::io::Error),
+    /// The ring failed while running.
+    #[error("the ring failed: {0:?}")]
+    Ring(WaitError),
+}
+
+/// Runs until a signal ends it.
+pub(crate) fn run(cli: &Cli, config: &Config) -> Result<(), StartError> {
+    signals::ignore_pipe();
+    let signals = signals::block_and_watch(&[libc::SIGINT, libc::SIGTERM, libc::SIGHUP])?;
+    let log = start_log(cli)?;
+    let features = ring::probe()?;
+    let workers = match cli.workers {
+        Workers::Count(count) => count.get(),
+        Workers::Auto => process::cpus(),
+    };
+    let limits = limits(config, workers)?;
+    let pools: Vec<PoolSetup> = config.pools.iter().map(pool_setup).collect::<Result<_, _>>()?;
+    let shared = Arc::new(Shared::new(workers, pools.len())?);
+    let setup = |number, listeners| Setup {
+        number,
+        pools: pools.clone(),
+        listeners,
+        limits: limits.clone(),
+        seed: seed(number),
+        shared: Arc::clone(&shared),
+    };
+    let crew = Crew::spawn(&shared, (1..workers).map(|number| setup(number, Vec::new())))?;
+    let ring = new_ring(&shared, 0, Some(signals))?;
+    info!("ringcracker-{} started on pid {}", env!("CARGO_PKG_VERSION"), std::process::id());
+    info!("Linux {}, {features}", process::kernel_release());
+    let listeners = listen_all(config)?;
+    for pool in &config.pools {
+        log_pool(pool, workers);
+    }
+    let mut worker = Worker::new(ring, setup(0, listeners));
+    let result = run_first(&mut worker, &log);
+    worker.log_summary();
+    drop(worker);
+    shared.stop();
+    crew.join();
+    info!("done");
+    log.finish();
+    result
+}
+
+/// The turns of the first worker, which hears the signals.
+fn run_first(worker: &mut Worker<Uring>, log: &Log) -> Result<(), StartError> {
+    loop {
+        match worker.turn() {
+            Ok(Running::On) => {}
+            Ok(Running::Signal(libc::SIGHUP)) => {
+                info!("signal SIGHUP, reopening log file");
+                log.reopen();
+            }
+            Ok(Running::Signal(number)) => {
+                info!("signal {number}, exiting");
+                return Ok(());
+            }
+            Ok(Running::Stop) => return Ok(()),
+            Err(why) => {
+                error!("the ring failed: {why:?}");
+                return Err(StartError::Ring(why));
+            }
+        }
+    }
+}
+
+/// The workers beside the first, each in a thread with its own ring.
+struct Crew(Vec<JoinHandle<()>>);
+
+impl Crew {
+    /// Starts them, and returns once each has its ring.
+    fn spawn(shared: &Shared, setups: impl Iterator<Item = Setup>) -> Result<Self, StartError> {
+        let (ready, readiness) = channel();
+        let mut threads = Vec::new();
+        for setup in setups {
+            let ready = ready.clone();
+            let name = format!("worker-{}", setup.number);
+            let thread = std::thread::Builder::new().name(name);
+            threads.push(thread.spawn(move || run_other(setup, &ready))?);
+        }
+        drop(ready);
+        let crew = Self(threads);
+        match Self::first_refusal(&readiness) {
+            None => Ok(crew),
+            Some(why) => {
+                shared.stop();
+                crew.join();
+                Err(CannotRun::from(why).into())
+            }
+        }
+    }
+
+    fn first_refusal(readiness: &Receiver<Result<(), SetupError>>) -> Option<SetupError> {
+        readiness.iter().find_map(Result::err)
+    }
+
+    fn join(self) {
+        for thread in self.0 {
+            // A worker that panics aborts the process, so there is no other outcome.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn run_other(setup: Setup, ready: &Sender<Result<(), SetupError>>) {
+    let (number, shared) = (setup.number, Arc::clone(&setup.shared));
+    let ring = match ring_of(&shared, number, None) {
+        Ok(ring) => ring,
+        Err(why) => {
+            let _ = ready.send(Err(why));
+            return;
+        }
+    };
+    // The starter counts on it: it hears from each worker once.
+    let _ = ready.send(Ok(()));
+    let mut worker = Worker::new(ring, setup);
+    loop {
+        match worker.turn() {
+            Ok(Running::On | Running::Signal(_)) => {}
+            Ok(Running::Stop) => break,
+            Err(why) => {
+                error!("worker {number}: the ring failed: {why:?}");
+                shared.stop();
+                break;
+            }
+        }
+    }
+    worker.log_summary();
+}
+
+fn new_ring(shared: &Shared, number: usize, signals: Option<Fd>) -> Result<Uring, CannotRun> {
+    ring_of(shared, number, signals).map_err(CannotRun::from)
+}
+
+fn ring_of(shared: &Shared, number: usize, signals: Option<Fd>) -> Result<Uring, SetupError> {
+    let mail = Some(shared.mailbox(number).bell());
+    Uring::new(&Options { signals, mail, ..Options::default() })
+}
+
+fn start_log(cli: &Cli) -> Result<Log, StartError> {
+    // twemproxy's scale: 0 to 4 are errors and worse, 5 a notice, 6 information, 7 and up debug.
+    let level = match cli.verbose {
+        0..=3 => LevelFilter::Error,
+        4 => LevelFilter::Warn,
+        5 | 6 => LevelFilter::Info,
+        7.. => LevelFilter::Debug,
+    };
+    Log::start(cli.output.as_deref(), level).map_err(|why| {
+        let path = cli
+            .output
+            .as_ref()
+            .map_or("standard error".to_owned(), |path| path.display().to_string());
+        StartError::Log { path, why }
+    })
+}
+
+/// How many clients there may be: what is left of the descriptors once servers have theirs.
+fn limits(config: &Config, workers: usize) -> Result<Limits, StartError> {
+    let have = process::raise_open_files_limit();
+    let servers: u64 = config
+        .pools
+        .iter()
+        .map(|pool| pool.servers.len() as u64 * u64::from(pool.server_connections))
+        .sum();
+    // Each worker has its own server connections, a ring and an eventfd.
+    let need = (servers + 2) * workers as u64 + config.pools.len() as u64 + DESCRIPTORS_RESERVED;
+    let left = have.saturating_sub(need);
+    if left == 0 {
+        return Err(StartError::OpenFiles { have, need: need + 1 });
+    }
+    Ok(Limits { clients_max: usize::try_from(left).unwrap_or(usize::MAX), ..Limits::default() })
+}
+
+fn pool_setup(pool: &Pool) -> Result<PoolSetup, StartError> {
+    let nodes = pool.nodes();
+    let ejected = vec![false; nodes.len()];
+    let mut servers = Vec::with_capacity(pool.servers.len());
+    for server in &pool.servers {
+        let failed = |why| StartError::Resolve { pool: pool.name.clone(), why };
+        servers.push((server.name.clone(), server.resolve().map_err(failed)?));
+    }
+    Ok(PoolSetup {
+        name: pool.name.clone(),
+        routing: RoutingTable::new(pool.hash, pool.hash_tag, pool.distribution, &nodes, &ejected),
+        servers,
+        timeout: pool.timeout,
+        server_connections: pool.server_connections,
+        preconnect: pool.preconnect,
+    })
+}
+
+fn listen_all(config: &Config) -> Result<Vec<ListenerSetup>, StartError> {
+    let mut listeners = Vec::with_capacity(config.pools.len());
+    for (number, pool) in config.pools.iter().enumerate() {
+        let failed = |why| StartError::Resolve { pool: pool.name.clone(), why };
+        let address = match (pool.listen.resolve().map_err(failed)?, &pool.listen.address) {
+            (Address::Unix(path), ListenAddress::Unix { mode, .. }) => {
+                ListenOn::Unix { path, mode: *mode }
+            }
+            (Address::Unix(path), ListenAddress::Tcp { .. }) => ListenOn::Unix { path, mode: None },
+            (Address::Inet(address), _) => ListenOn::Inet(address),
+        };
+        let options = ListenOptions { reuseport: pool.reuseport, keepalive: pool.tcpkeepalive };
+        let fd = sockets::listen(&address, pool.backlog, options).map_err(|why| {
+            let listen = pool.listen.text.clone();
+            StartError::Listen { pool: pool.name.clone(), listen, why }
+        })?;
+        let clients_max = pool.client_connections;
+        listeners.push(ListenerSetup { fd, pool: number as u32, clients_max });
+    }
+    Ok(listeners)
+}
+
+fn log_pool(pool: &Pool, workers: usize) {
+    info!(
+        "pool {} listens on {}, {} servers, {} {}; each server sees up to {} connections \
+         ({workers} workers x {} server_connections)",
+        pool.name,
+        pool.listen.text,
+        pool.servers.len(),
+        pool.hash.name(),
+        pool.distribution.name(),
+        workers * pool.server_connections as usize,
+        pool.server_connections,
+    );
+}
+
+/// A seed for the spread of the `random` distribution: another one for each start and worker.
+fn seed(number: usize) -> u64 {
+    let now = ringcracker::sys::clock::now().as_nanos();
+    now ^ u64::from(std::process::id()) << 32
+        ^ (number as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}

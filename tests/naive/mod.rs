@@ -1,0 +1,441 @@
+//! Parsers that are plainly right: they have all bytes before them, and take their time.
+
+use ringcracker::limits::{ARGUMENTS_MAX, BULK_BYTES_MAX, REPLY_DEPTH_MAX, REPLY_ELEMENTS_MAX};
+use ringcracker::proto::commands::{self, Command, Keys, Split};
+use ringcracker::proto::resp::BadReply;
+use ringcracker::proto::{BadRequest, SPANS_ALWAYS};
+
+/// What a parser says about a part of its input, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Seen {
+    Request {
+        /// As many as are recorded.
+        arguments: Vec<Vec<u8>>,
+        count: u32,
+        command: Option<&'static Command>,
+        keys: Vec<Vec<u8>>,
+    },
+    Nothing(usize),
+    Reply {
+        first: u8,
+        len: usize,
+        start: usize,
+        elements: Vec<usize>,
+    },
+    BadRequest(BadRequest),
+    BadReply(BadReply),
+    /// So many bytes belong to something that is not whole.
+    Unfinished(usize),
+}
+
+/// Why there is nothing whole.
+enum Stop<Fault> {
+    Unfinished,
+    Bad(Fault),
+}
+
+/// xorshift64*: a test needs a sequence that is the same everywhere, and no more.
+pub struct Random(u64);
+
+impl Random {
+    pub fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    pub fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 16
+    }
+
+    /// From 0 up to and without `end`.
+    pub fn below(&mut self, end: usize) -> usize {
+        self.next() as usize % end
+    }
+
+    /// Any byte, and more often one that means something.
+    pub fn byte(&mut self) -> u8 {
+        const MEANT: &[u8] = b"*$:+-\r\n 0123456789\"'\\x\0";
+        if self.below(3) > 0 { MEANT[self.below(MEANT.len())] } else { self.next() as u8 }
+    }
+
+    fn bytes(&mut self) -> Vec<u8> {
+        let len = [0, 1, 3, 9, 10, 30, 120][self.below(7)];
+        (0..len).map(|_| self.byte()).collect()
+    }
+}
+
+/// Arguments as a request in RESP.
+pub fn list(arguments: &[Vec<u8>]) -> Vec<u8> {
+    let mut bytes = format!("*{}\r\n", arguments.len()).into_bytes();
+    for argument in arguments {
+        bytes.extend(format!("${}\r\n", argument.len()).into_bytes());
+        bytes.extend(argument);
+        bytes.extend(b"\r\n");
+    }
+    bytes
+}
+
+/// Reads back `escape_ascii`.
+pub fn unescape(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut chars = text.chars();
+    while let Some(char) = chars.next() {
+        bytes.push(match (char, char == '\\') {
+            (_, false) => char as u8,
+            (_, true) => match chars.next().unwrap() {
+                'r' => b'\r',
+                'n' => b'\n',
+                't' => b'\t',
+                'x' => {
+                    let digits: String = chars.by_ref().take(2).collect();
+                    u8::from_str_radix(&digits, 16).unwrap()
+                }
+                other => other as u8,
+            },
+        });
+    }
+    bytes
+}
+
+/// Whether these bytes, which a parser took as one, are nothing to answer.
+pub fn is_nothing(bytes: &[u8]) -> bool {
+    match bytes {
+        [b'*', b'0' | b'-', ..] => true,
+        _ => bytes.iter().all(|byte| b" \t\r\n\x0b\x0c".contains(byte)),
+    }
+}
+
+/// A length in its one spelling: what prints as it was written.
+fn canonical(text: &[u8]) -> Option<i64> {
+    let text = std::str::from_utf8(text).ok()?;
+    text.parse().ok().filter(|number: &i64| number.to_string() == text)
+}
+
+pub fn requests(bytes: &[u8]) -> Vec<Seen> {
+    let mut seen = Vec::new();
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let found = if rest[0] == b'*' { multibulk(rest) } else { inline(rest) };
+        match found {
+            Ok((arguments, end)) => {
+                seen.push(match arguments.is_empty() {
+                    true => Seen::Nothing(end),
+                    false => request(arguments),
+                });
+                rest = &rest[end..];
+            }
+            Err(Stop::Bad(fault)) => {
+                seen.push(Seen::BadRequest(fault));
+                return seen;
+            }
+            Err(Stop::Unfinished) => break,
+        }
+    }
+    seen.push(Seen::Unfinished(rest.len()));
+    seen
+}
+
+fn request(mut arguments: Vec<Vec<u8>>) -> Seen {
+    let name = arguments[0].to_ascii_lowercase();
+    let command = commands::all().iter().find(|command| command.name.as_bytes() == name);
+    let count = arguments.len();
+    let mut indexes = Vec::new();
+    match command.map(|command| command.keys) {
+        Some(Keys::Range { first, last, step }) => {
+            let end = if last < 0 { count as i64 + last as i64 } else { last as i64 };
+            let all = (first as usize..count).step_by(step as usize);
+            indexes.extend(all.filter(|&index| index as i64 <= end));
+        }
+        Some(Keys::Counted { at, first, also }) => {
+            let keys = arguments.get(at as usize).and_then(|text| canonical(text)).unwrap_or(0);
+            if keys >= 1 && keys <= count as i64 - first as i64 {
+                indexes.extend(also.map(usize::from));
+                indexes.extend(first as usize..first as usize + keys as usize);
+            }
+        }
+        Some(Keys::None) | None => {}
+    }
+    let keys = indexes.iter().map(|&index| arguments[index].clone()).collect();
+    // The argument behind the last key of MSET is its value.
+    let step = matches!(command, Some(row) if row.split == Split::Ok || row.name == "msetnx");
+    let reach = indexes.last().map_or(0, |last| last + 1 + usize::from(step));
+    arguments.truncate(reach.max(SPANS_ALWAYS as usize));
+    Seen::Request { arguments, count: count as u32, command, keys }
+}
+
+type Arguments = (Vec<Vec<u8>>, usize);
+
+fn multibulk(bytes: &[u8]) -> Result<Arguments, Stop<BadRequest>> {
+    let mut at = 1;
+    let count = head(bytes, &mut at, ARGUMENTS_MAX, BadRequest::InvalidCount)?;
+    let mut arguments = Vec::new();
+    for _ in 0..count {
+        let byte = *bytes.get(at).ok_or(Stop::Unfinished)?;
+        if byte != b'$' {
+            return Err(Stop::Bad(BadRequest::ExpectedBulk(byte)));
+        }
+        at += 1;
+        let len = head(bytes, &mut at, BULK_BYTES_MAX, BadRequest::InvalidLength)?;
+        let len = usize::try_from(len).map_err(|_| Stop::Bad(BadRequest::InvalidLength))?;
+        arguments.push(bytes.get(at..at + len).ok_or(Stop::Unfinished)?.to_vec());
+        at += len;
+        for wanted in *b"\r\n" {
+            if *bytes.get(at).ok_or(Stop::Unfinished)? != wanted {
+                return Err(Stop::Bad(BadRequest::BulkEnd));
+            }
+            at += 1;
+        }
+        if arguments.len() == 1 {
+            let name = arguments[0].to_ascii_lowercase();
+            if name == b"post" || name == b"host:" {
+                return Err(Stop::Bad(BadRequest::Http));
+            }
+        }
+    }
+    Ok((arguments, at))
+}
+
+fn head(
+    bytes: &[u8],
+    at: &mut usize,
+    max: u64,
+    fault: BadRequest,
+) -> Result<i64, Stop<BadRequest>> {
+    let rest = &bytes[*at..];
+    let len = rest.iter().position(|byte| b"\r\n".contains(byte)).ok_or(Stop::Unfinished)?;
+    let number = canonical(&rest[..len]).filter(|&number| number <= max as i64);
+    let negative = number.is_some_and(|number| number < 0 && fault == BadRequest::InvalidLength);
+    if rest[len] == b'\n' || number.is_none() || negative {
+        return Err(Stop::Bad(fault));
+    }
+    if *rest.get(len + 1).ok_or(Stop::Unfinished)? != b'\n' {
+        return Err(Stop::Bad(BadRequest::HeadEnd));
+    }
+    *at += len + 2;
+    Ok(number.unwrap())
+}
+
+fn inline(bytes: &[u8]) -> Result<Arguments, Stop<BadRequest>> {
+    let end = bytes.iter().position(|&byte| byte == b'\n' || byte == 0).ok_or(Stop::Unfinished)?;
+    if bytes[end] == 0 {
+        return Err(Stop::Bad(BadRequest::InlineZero));
+    }
+    let line = bytes[..end].strip_suffix(b"\r").unwrap_or(&bytes[..end]);
+    let words = words(line).ok_or(Stop::Bad(BadRequest::UnbalancedQuotes))?;
+    let first = words.first().map(|word| word.to_ascii_lowercase());
+    if first.is_some_and(|word| word == b"post" || word == b"host:") {
+        return Err(Stop::Bad(BadRequest::Http));
+    }
+    Ok((words, end + 1))
+}
+
+/// Splits a line by looking at it through a window of one byte and a note of where it stands.
+fn words(line: &[u8]) -> Option<Vec<Vec<u8>>> {
+    let space = |byte: u8| b" \t\n\r\x0b\x0c".contains(&byte);
+    let mut words: Vec<Vec<u8>> = Vec::new();
+    let (mut quote, mut in_word) = (0u8, false);
+    let mut at = 0;
+    while at < line.len() {
+        let byte = line[at];
+        at += 1;
+        if !in_word {
+            if space(byte) {
+                continue;
+            }
+            in_word = true;
+            words.push(Vec::new());
+        }
+        let word = words.last_mut()?;
+        if quote == 0 {
+            match byte {
+                b'"' | b'\'' => quote = byte,
+                b' ' | b'\t' | b'\n' | b'\r' => in_word = false,
+                _ => word.push(byte),
+            }
+        } else if byte == quote {
+            if line.get(at).is_some_and(|&next| !space(next)) {
+                return None;
+            }
+            (quote, in_word) = (0, false);
+        } else if byte == b'\\' && quote == b'\'' && line.get(at) == Some(&b'\'') {
+            word.push(b'\'');
+            at += 1;
+        } else if byte == b'\\' && quote == b'"' && at < line.len() {
+            let hex = line.get(at + 1..at + 3).filter(|hex| hex.iter().all(u8::is_ascii_hexdigit));
+            let next = line[at];
+            at += 1;
+            word.push(match (next, hex) {
+                (b'x', Some(hex)) => {
+                    at += 2;
+                    u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok()?
+                }
+                (b'n', _) => b'\n',
+                (b'r', _) => b'\r',
+                (b't', _) => b'\t',
+                (b'b', _) => 8,
+                (b'a', _) => 7,
+                _ => next,
+            });
+        } else {
+            word.push(byte);
+        }
+    }
+    (quote == 0).then_some(words)
+}
+
+pub fn replies(bytes: &[u8]) -> Vec<Seen> {
+    let mut seen = Vec::new();
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let (mut start, mut elements) = (0, Vec::new());
+        match element(rest, 0, 0, &mut start, &mut elements) {
+            Ok(end) => {
+                seen.push(Seen::Reply { first: rest[0], len: end, start, elements });
+                rest = &rest[end..];
+            }
+            Err(Stop::Bad(fault)) => {
+                seen.push(Seen::BadReply(fault));
+                return seen;
+            }
+            Err(Stop::Unfinished) => break,
+        }
+    }
+    seen.push(Seen::Unfinished(rest.len()));
+    seen
+}
+
+/// Reads one element, and returns where it ends.
+fn element(
+    bytes: &[u8],
+    at: usize,
+    depth: usize,
+    start: &mut usize,
+    elements: &mut Vec<usize>,
+) -> Result<usize, Stop<BadReply>> {
+    let kind = *bytes.get(at).ok_or(Stop::Unfinished)?;
+    let rest = &bytes[at + 1..];
+    let len = rest.iter().position(|&byte| byte == b'\r');
+    let text = &rest[..len.unwrap_or(rest.len())];
+    let fault = match kind {
+        b'+' | b'-' => None,
+        b':' => (!may_be_integer(text)).then_some(BadReply::Integer),
+        b'$' | b'*' => (!may_be_length(text)).then_some(BadReply::Length),
+        other => Some(BadReply::Type(other)),
+    };
+    if let Some(fault) = fault {
+        return Err(Stop::Bad(fault));
+    }
+    let len = len.ok_or(Stop::Unfinished)?;
+    let number = match kind {
+        b':' => Some(integer(text).ok_or(Stop::Bad(BadReply::Integer))?),
+        b'$' | b'*' => Some(canonical(text).ok_or(Stop::Bad(BadReply::Length))?),
+        _ => None,
+    };
+    if *rest.get(len + 1).ok_or(Stop::Unfinished)? != b'\n' {
+        return Err(Stop::Bad(BadReply::End));
+    }
+    let mut end = at + 1 + len + 2;
+    match (kind, number) {
+        (b'$', Some(number)) if number > BULK_BYTES_MAX as i64 => Err(Stop::Bad(BadReply::Bulk)),
+        (b'*', _) if depth == REPLY_DEPTH_MAX => Err(Stop::Bad(BadReply::Depth)),
+        (b'*', Some(number)) if number > REPLY_ELEMENTS_MAX as i64 => {
+            Err(Stop::Bad(BadReply::Elements))
+        }
+        (b'$' | b'*', Some(number)) if number < -1 => Err(Stop::Bad(BadReply::Length)),
+        (b'$', Some(number @ 0..)) => {
+            end += number as usize;
+            for (index, wanted) in b"\r\n".iter().enumerate() {
+                if bytes.get(end + index).ok_or(Stop::Unfinished)? != wanted {
+                    return Err(Stop::Bad(BadReply::End));
+                }
+            }
+            Ok(end + 2)
+        }
+        (b'*', Some(number)) => {
+            if depth == 0 {
+                *start = end;
+            }
+            for _ in 0..number {
+                end = element(bytes, end, depth + 1, start, elements)?;
+                if depth == 0 {
+                    elements.push(end);
+                }
+            }
+            Ok(end)
+        }
+        _ => Ok(end),
+    }
+}
+
+/// Whether this may be the beginning of a length.
+fn may_be_length(text: &[u8]) -> bool {
+    let digits = text.strip_prefix(b"-").unwrap_or(text);
+    let zero = digits.first() == Some(&b'0') && text.len() > 1;
+    !zero && are_digits_of_64_bits(digits)
+}
+
+/// Whether this may be the beginning of an integer.
+fn may_be_integer(text: &[u8]) -> bool {
+    are_digits_of_64_bits(text.strip_prefix(b"-").or(text.strip_prefix(b"+")).unwrap_or(text))
+}
+
+fn are_digits_of_64_bits(digits: &[u8]) -> bool {
+    let text = std::str::from_utf8(digits).unwrap_or("x");
+    let digits_only = text.bytes().all(|byte| byte.is_ascii_digit());
+    digits_only && text.len() <= 20 && (text.is_empty() || text.parse::<u64>().is_ok())
+}
+
+fn integer(text: &[u8]) -> Option<i64> {
+    std::str::from_utf8(text).ok()?.parse().ok()
+}
+
+/// Appends one request: of any command, in any case, or inline, or nothing.
+pub fn random_request(random: &mut Random, into: &mut Vec<u8>) {
+    const NOTHING: [&[u8]; 5] = [b"*0\r\n", b"*-1\r\n", b"\r\n", b"\n", b"  \t\r\n"];
+    const LINES: [&[u8]; 4] =
+        [b"PING\r\n", b"get k\n", b" SET 'a b' \"\\x00\\n\"\r\n", b"mset a 1 b 2\r\n"];
+    match random.below(10) {
+        0 => into.extend(NOTHING[random.below(NOTHING.len())]),
+        1 => into.extend(LINES[random.below(LINES.len())]),
+        2 => into.extend(list(&[random.bytes(), random.bytes()])),
+        _ => {
+            let command = &commands::all()[random.below(commands::all().len())];
+            let upper = command.name.to_ascii_uppercase();
+            let name = if random.below(2) == 0 { &upper } else { command.name };
+            let mut arguments = vec![name.as_bytes().to_vec()];
+            let count = [1, 2, 3, 5, 8, 40][random.below(6)];
+            arguments.extend((0..count).map(|_| random.bytes()));
+            if let Keys::Counted { at, .. } = command.keys
+                && let Some(argument) = arguments.get_mut(at as usize)
+            {
+                *argument = random.below(count + 1).to_string().into_bytes();
+            }
+            into.extend(list(&arguments));
+        }
+    }
+}
+
+/// Appends one reply, or one element of one.
+pub fn random_reply(random: &mut Random, into: &mut Vec<u8>, depth: usize) {
+    const LINES: [&[u8]; 6] =
+        [b"+OK\r\n", b"-ERR no\r\n", b"$-1\r\n", b"*-1\r\n", b":+1\r\n", b"+\r\n"];
+    match random.below(if depth < 4 { 6 } else { 4 }) {
+        0 => into.extend(LINES[random.below(LINES.len())]),
+        1 => into.extend(format!(":{}\r\n", random.next() as i32).into_bytes()),
+        2 | 3 => {
+            let bytes = random.bytes();
+            into.extend(format!("${}\r\n", bytes.len()).into_bytes());
+            into.extend(bytes);
+            into.extend(b"\r\n");
+        }
+        _ => {
+            let count = random.below(5);
+            into.extend(format!("*{count}\r\n").into_bytes());
+            for _ in 0..count {
+                random_reply(random, into, depth + 1);
+            }
+        }
+    }
+}
