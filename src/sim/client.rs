@@ -111,6 +111,8 @@ pub enum Ended {
 /// What a client has seen.
 #[derive(Clone, Debug, Default)]
 pub struct Outcome {
+    /// When the last byte of each request was written.
+    pub sent: Vec<Instant>,
     /// The replies in order, with the times of their last bytes.
     pub replies: Vec<(Instant, Vec<u8>)>,
     /// Whether the proxy ended the connection with requests unanswered.
@@ -361,6 +363,8 @@ impl Client {
         let piece = &self.stream[self.written..self.written + count];
         net.links[link].peer_write(piece, &mut net.random);
         self.written += count;
+        let whole = self.ends.partition_point(|&end| end <= self.written);
+        self.outcome.sent.resize(whole, net.now);
         net.note(Who::Client(self.index), "writes", count);
     }
 

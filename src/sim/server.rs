@@ -102,7 +102,7 @@ struct Connection {
 enum Then {
     GoOn,
     HalfClose,
-    Die,
+    Die { away: Duration },
     Close,
 }
 
@@ -263,8 +263,7 @@ impl Server {
             }
             Some(Mischief::DiesInReply { bytes, away }) => {
                 connection.output.extend(&reply[..bytes.min(reply.len())]);
-                connection.then = Then::Die;
-                self.plan(net.now + away, Change::Returns);
+                connection.then = Then::Die { away };
             }
         }
         if self.connections[place].output.is_empty() {
@@ -278,8 +277,9 @@ impl Server {
         match self.connections[place].then {
             Then::GoOn => {}
             Then::HalfClose => net.links[link].peer_shut_write(),
-            Then::Die => {
+            Then::Die { away } => {
                 let resets = net.random.chance(500);
+                self.plan(net.now + away, Change::Returns);
                 self.change(Change::Dies { resets }, net);
             }
             Then::Close => {

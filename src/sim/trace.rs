@@ -83,4 +83,4 @@ fn in_words(what: &What) -> (&'static str, i64) {
 }
 
 /// Enough to see what led to a failure, few enough to be read.
-const NOTES_MAX: usize = 200;
+const NOTES_MAX: usize = 1000;
