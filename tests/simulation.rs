@@ -12,7 +12,7 @@ use ringcracker::sim::{
     Change, ClientScript, Cut, Ended, Exchange, Fault, Faults, Leaves, Mischief, Random, Reads,
     Reply, ServerScript, Settings, bulk, integer, request,
 };
-use world::{Author, Finished, World, for_each_seed, with_keys};
+use world::{Author, Finished, World, for_each_seed, is_replay, with_keys};
 
 const OK: &[u8] = b"+OK\r\n";
 const NULL: &[u8] = b"$-1\r\n";
@@ -145,7 +145,7 @@ fn a_killed_server_fails_what_waits_on_it_and_nothing_else() {
         }
         errors.set(errors.get() + failed);
     });
-    assert!(errors.get() > 0, "no server died with requests waiting");
+    assert!(is_replay() || errors.get() > 0, "no server died with requests waiting");
 }
 
 #[test]
@@ -358,12 +358,13 @@ fn last_words_arrive_although_the_client_goes_on_sending() {
         let quit = || Exchange::new(request(&[b"QUIT"]), OK.to_vec());
         let mut last = if seed % 2 == 0 { quit() } else { bad_request() };
         last.request.extend(vec![b'x'; world.random.below(9000)]);
-        let mut exchanges = Author::new("quitter", &mut world.random, &[0, 500]).exchanges(9);
+        let before = world.random.pick(&[0, 1, 9]);
+        let mut exchanges = Author::new("quitter", &mut world.random, &[0, 500]).exchanges(before);
         exchanges.push(last);
         let script = world.client(exchanges);
-        let cut = world.random.pick(&[Cut::Whole, Cut::Random(700)]);
-        let leaves = Leaves::Waiting;
-        world.ring.add_client(ClientScript { depth: usize::MAX, cut, leaves, ..script });
+        let cut = world.random.pick(&[Cut::Whole, Cut::Random(200)]);
+        let (leaves, pause) = (Leaves::Waiting, Duration::from_micros(100));
+        world.ring.add_client(ClientScript { depth: usize::MAX, cut, leaves, pause, ..script });
         world.run();
     });
 }
@@ -400,6 +401,7 @@ fn a_reply_too_many_costs_the_connection_and_is_given_to_nobody() {
 
 #[test]
 fn in_a_storm_every_request_is_answered_rightly_or_with_an_error() {
+    let injected = Cell::new([0; Fault::ALL.len()]);
     for_each_seed(|seed| {
         let faults = Faults::harmless()
             .with(Fault::ServerResets, 3)
@@ -452,6 +454,12 @@ fn in_a_storm_every_request_is_answered_rightly_or_with_an_error() {
             };
             world.ring.add_client(ClientScript { pause, leaves, ..script });
         }
-        world.run();
+        let mut finished = world.run();
+        let ring = finished.worker.ring();
+        let sum = |fault: Fault| injected.get()[fault as usize] + ring.faults().injected(fault);
+        injected.set(Fault::ALL.map(sum));
     });
+    let counts: Vec<_> = Fault::ALL.into_iter().zip(injected.get()).collect();
+    println!("injected: {counts:?}");
+    assert!(is_replay() || counts.iter().all(|&(_, count)| count > 0), "{counts:?}");
 }

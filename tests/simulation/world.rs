@@ -219,6 +219,11 @@ pub fn for_each_seed(run: impl Fn(u64)) {
     }
 }
 
+/// Whether one seed is run alone, so that nothing can be said of many.
+pub fn is_replay() -> bool {
+    std::env::var_os("SEED").is_some()
+}
+
 fn name(server: usize) -> String {
     format!("server{server}")
 }
