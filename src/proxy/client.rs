@@ -121,6 +121,7 @@ impl Client {
         self.account.pipeline.clear();
         self.account.output = Chain::new();
         self.account.blocked_on = None;
+        self.account.stalled_since = None;
         self.input.partial = Chain::new();
         self.input.stash = VecDeque::new();
         self.input.stashed = 0;

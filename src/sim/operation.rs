@@ -1,0 +1,181 @@
+//! What a worker has in flight on the simulated ring, and how each kind of it goes on.
+
+use bytes::Bytes;
+
+use crate::io::{Buffer, Chain, Errno, Fd, What};
+use crate::limits::{SEND_BYTES_MAX, SEND_PIECES_MAX};
+use crate::sim::buffers::Buffers;
+use crate::sim::faults::Fault;
+use crate::sim::network::Network;
+use crate::sim::pipe::{Readable, Writable};
+use crate::time::Instant;
+
+/// An operation in flight.
+pub(super) struct Operation {
+    pub(super) work: Work,
+    pub(super) cancelled: bool,
+}
+
+pub(super) enum Work {
+    Accept { listener: Fd },
+    Connect { fd: Fd, server: Option<usize>, answered: Instant, deadline: Option<Instant> },
+    Recv { fd: Fd, link: usize, deadline: Option<Instant> },
+    Send { fd: Fd, link: usize, output: Chain, taken: usize, goal: usize },
+    Hangup { fd: Fd, link: usize },
+}
+
+/// What a step of an operation brought.
+pub(super) enum Step {
+    /// Nothing to tell, or something, and the operation goes on.
+    GoesOn(Operation, Option<What>),
+    /// The final event.
+    Over(What),
+}
+
+impl Operation {
+    pub(super) fn new(work: Work) -> Self {
+        Self { work, cancelled: false }
+    }
+
+    pub(super) fn fd(&self) -> Fd {
+        match self.work {
+            Work::Accept { listener } => listener,
+            Work::Connect { fd, .. }
+            | Work::Recv { fd, .. }
+            | Work::Send { fd, .. }
+            | Work::Hangup { fd, .. } => fd,
+        }
+    }
+
+    /// The next time after `now` at which it is ready without anybody's doing.
+    pub(super) fn timer(&self, now: Instant) -> Option<Instant> {
+        let times = match self.work {
+            Work::Connect { answered, deadline, .. } => [Some(answered), deadline],
+            Work::Recv { deadline, .. } => [deadline, None],
+            Work::Accept { .. } | Work::Send { .. } | Work::Hangup { .. } => [None, None],
+        };
+        times.into_iter().flatten().filter(|&time| time > now).min()
+    }
+
+    /// Whether a step would get somewhere. A connect is asked with its server's help, elsewhere.
+    pub(super) fn is_ready(&self, net: &Network) -> bool {
+        let due = |deadline: Option<Instant>| deadline.is_some_and(|time| time <= net.now);
+        self.cancelled
+            || match self.work {
+                Work::Accept { listener } => !net.backlogs[&listener].is_empty(),
+                Work::Connect { deadline, .. } => due(deadline),
+                Work::Recv { link, deadline, .. } => {
+                    due(deadline) || net.links[link].ring_readable() != Readable::Nothing
+                }
+                Work::Send { link, .. } => net.links[link].ring_writable() != Writable::Full,
+                Work::Hangup { link, .. } => net.links[link].is_hung_up(),
+            }
+    }
+}
+
+/// How many bytes of `output` one send takes.
+pub(super) fn send_goal(output: &Chain) -> usize {
+    let bytes: usize = output.slices().take(SEND_PIECES_MAX).map(<[u8]>::len).sum();
+    bytes.min(SEND_BYTES_MAX)
+}
+
+/// A step of a receive.
+pub(super) fn step_recv(operation: Operation, net: &mut Network, buffers: &mut Buffers) -> Step {
+    let Work::Recv { link, deadline, .. } = operation.work else { unreachable!("a receive") };
+    let readable = net.links[link].ring_readable();
+    if operation.cancelled || deadline.is_some_and(|time| time <= net.now) {
+        let bytes_are_there = matches!(readable, Readable::Bytes(_));
+        if !bytes_are_there || !net.happens(Fault::DataBeatsCancel) {
+            if bytes_are_there {
+                net.faults.count(Fault::CancelBeatsData);
+            }
+            return Step::Over(failed(libc::ECANCELED));
+        }
+    }
+    match readable {
+        Readable::Nothing => Step::GoesOn(operation, None),
+        Readable::End => Step::Over(received(Ok(Buffer::from_bytes(Bytes::new())), false)),
+        Readable::Reset => {
+            net.links[link].tell_reset();
+            Step::Over(failed(libc::ECONNRESET))
+        }
+        Readable::Bytes(count) => {
+            if net.happens(Fault::NoBuffers) {
+                return Step::Over(failed(libc::ENOBUFS));
+            }
+            let Some((home, mut memory)) = buffers.take() else {
+                net.faults.count(Fault::NoBuffers);
+                return Step::Over(failed(libc::ENOBUFS));
+            };
+            let mut count = count.min(buffers.size());
+            if net.happens(Fault::ShortReceive) {
+                count = net.random.between(1, count);
+            }
+            memory.extend_from_slice(&net.links[link].ring_read(count));
+            let data = Ok(Buffer::from_ring(memory, home));
+            match net.happens(Fault::MultishotEnds) {
+                true => Step::Over(received(data, false)),
+                false => Step::GoesOn(operation, Some(received(data, true))),
+            }
+        }
+    }
+}
+
+/// A step of a send: bytes go into the pipe, and it is over when all of them have.
+pub(super) fn step_send(operation: Operation, net: &mut Network) -> Step {
+    let cancelled = operation.cancelled;
+    let Work::Send { fd, link, output, mut taken, goal } = operation.work else {
+        unreachable!("a send")
+    };
+    match net.links[link].ring_writable() {
+        Writable::Broken => {
+            let errno = net.random.pick(&[libc::EPIPE, libc::ECONNRESET]);
+            return Step::Over(sent(taken, errno, output));
+        }
+        Writable::Full if cancelled => {
+            return Step::Over(sent(taken, libc::ECANCELED, output));
+        }
+        Writable::Full => {}
+        Writable::Room(room) => {
+            let short = net.happens(Fault::ShortSend);
+            let mut count = room.min(goal - taken);
+            if short {
+                count = net.random.between(1, count);
+            }
+            let mut piece = Vec::with_capacity(count);
+            output.copy_range(taken..taken + count, &mut piece);
+            net.links[link].ring_write(&piece);
+            taken += count;
+            if taken == goal || short || cancelled {
+                return Step::Over(sent(taken, 0, output));
+            }
+        }
+    }
+    Step::GoesOn(Operation::new(Work::Send { fd, link, output, taken, goal }), None)
+}
+
+/// A step of a watch.
+pub(super) fn step_hangup(operation: Operation, net: &Network) -> Step {
+    let Work::Hangup { link, .. } = operation.work else { unreachable!("a watch") };
+    if net.links[link].is_hung_up() {
+        Step::Over(What::HungUp(Ok(())))
+    } else if operation.cancelled {
+        Step::Over(What::HungUp(Err(Errno(libc::ECANCELED))))
+    } else {
+        Step::GoesOn(operation, None)
+    }
+}
+
+fn received(data: Result<Buffer, Errno>, more: bool) -> What {
+    What::Received { data, more }
+}
+
+fn failed(errno: i32) -> What {
+    received(Err(Errno(errno)), false)
+}
+
+/// A send that took some bytes has succeeded, whatever ended it.
+fn sent(taken: usize, errno: i32, output: Chain) -> What {
+    let bytes = if taken > 0 { Ok(taken) } else { Err(Errno(errno)) };
+    What::Sent { bytes, output }
+}

@@ -1,0 +1,264 @@
+//! A connection between the ring and a peer: two bounded pipes, and how each side may end it.
+//!
+//! ```text
+//!            up: what the ring receives
+//!   ring  <------------------------------  peer (client or server)
+//!         ------------------------------>
+//!            down: what the ring sends
+//! ```
+//!
+//! Endings follow Linux's TCP: a close with unread bytes is a reset, and so are bytes that reach
+//! a closed socket. A reset destroys a random part of what the other side has not read yet.
+
+use std::collections::VecDeque;
+
+use crate::sim::random::Random;
+
+/// One direction: bytes in order, at most `capacity` of them, then perhaps the end.
+struct Pipe {
+    bytes: VecDeque<u8>,
+    capacity: usize,
+    ended: bool,
+}
+
+/// What a side can read now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Readable {
+    Nothing,
+    Bytes(usize),
+    End,
+    Reset,
+}
+
+/// What a side can write now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Writable {
+    Full,
+    Room(usize),
+    Broken,
+}
+
+/// A connection with its two sides.
+pub(super) struct Link {
+    up: Pipe,
+    down: Pipe,
+    ring_open: bool,
+    peer_open: bool,
+    reset: bool,
+    /// The ring's side was told of the reset: errors are reported once, then it is the end.
+    reset_told: bool,
+    /// The ring's side shut down its receiving direction.
+    deaf: bool,
+}
+
+impl Pipe {
+    fn new(capacity: usize) -> Self {
+        assert!(capacity > 0);
+        Self { bytes: VecDeque::new(), capacity, ended: false }
+    }
+
+    fn room(&self) -> usize {
+        self.capacity - self.bytes.len()
+    }
+
+    fn push(&mut self, data: &[u8]) {
+        assert!(data.len() <= self.room() && !self.ended);
+        self.bytes.extend(data);
+    }
+
+    fn take(&mut self, count: usize) -> Vec<u8> {
+        self.bytes.drain(..count).collect()
+    }
+
+    fn lose_some(&mut self, random: &mut Random) {
+        let left = random.between(0, self.bytes.len());
+        self.bytes.truncate(left);
+    }
+}
+
+impl Link {
+    pub(super) fn new(capacity: usize) -> Self {
+        Self {
+            up: Pipe::new(capacity),
+            down: Pipe::new(capacity),
+            ring_open: true,
+            peer_open: true,
+            reset: false,
+            reset_told: false,
+            deaf: false,
+        }
+    }
+
+    pub(super) fn is_ring_open(&self) -> bool {
+        self.ring_open
+    }
+
+    /// Whether the ring has received everything that the peer wrote.
+    pub(super) fn is_up_empty(&self) -> bool {
+        self.up.bytes.is_empty()
+    }
+
+    /// What the ring's `poll` would call a hangup: neither direction is left.
+    pub(super) fn is_hung_up(&self) -> bool {
+        self.reset || (self.down.ended && (self.up.ended || self.deaf))
+    }
+
+    pub(super) fn ring_readable(&self) -> Readable {
+        match self.up.bytes.len() {
+            0 if self.reset && !self.reset_told => Readable::Reset,
+            0 if self.reset || self.up.ended || self.deaf => Readable::End,
+            0 => Readable::Nothing,
+            count => Readable::Bytes(count),
+        }
+    }
+
+    pub(super) fn ring_read(&mut self, count: usize) -> Vec<u8> {
+        self.up.take(count)
+    }
+
+    /// The ring's side has seen the reset.
+    pub(super) fn tell_reset(&mut self) {
+        self.reset_told = true;
+    }
+
+    pub(super) fn ring_writable(&self) -> Writable {
+        if self.reset || self.down.ended {
+            Writable::Broken
+        } else if !self.peer_open {
+            // The kernel takes them all, and learns from the answer that nobody is there.
+            Writable::Room(usize::MAX)
+        } else if self.down.room() == 0 {
+            Writable::Full
+        } else {
+            Writable::Room(self.down.room())
+        }
+    }
+
+    pub(super) fn ring_write(&mut self, data: &[u8]) {
+        if self.peer_open {
+            self.down.push(data);
+        } else {
+            self.reset = true;
+        }
+    }
+
+    pub(super) fn ring_shut_write(&mut self) {
+        self.down.ended = true;
+    }
+
+    pub(super) fn ring_shut_both(&mut self) {
+        self.down.ended = true;
+        self.deaf = true;
+    }
+
+    pub(super) fn ring_close(&mut self, random: &mut Random) {
+        self.ring_open = false;
+        if self.up.bytes.is_empty() {
+            self.down.ended = true;
+        } else {
+            self.reset = true;
+            self.down.lose_some(random);
+        }
+    }
+
+    pub(super) fn peer_readable(&self) -> Readable {
+        match self.down.bytes.len() {
+            0 if self.reset => Readable::Reset,
+            0 if self.down.ended => Readable::End,
+            0 => Readable::Nothing,
+            count => Readable::Bytes(count),
+        }
+    }
+
+    pub(super) fn peer_read(&mut self, count: usize) -> Vec<u8> {
+        self.down.take(count)
+    }
+
+    pub(super) fn peer_writable(&self) -> Writable {
+        if self.reset || self.up.ended {
+            Writable::Broken
+        } else if !self.ring_open {
+            Writable::Room(usize::MAX)
+        } else if self.up.room() == 0 {
+            Writable::Full
+        } else {
+            Writable::Room(self.up.room())
+        }
+    }
+
+    pub(super) fn peer_write(&mut self, data: &[u8], random: &mut Random) {
+        if self.ring_open {
+            self.up.push(data);
+        } else {
+            self.reset = true;
+            self.down.lose_some(random);
+        }
+    }
+
+    pub(super) fn peer_shut_write(&mut self) {
+        self.up.ended = true;
+    }
+
+    pub(super) fn peer_close(&mut self, random: &mut Random) {
+        if self.down.bytes.is_empty() {
+            self.peer_open = false;
+            self.up.ended = true;
+        } else {
+            self.peer_reset(random);
+        }
+    }
+
+    pub(super) fn peer_reset(&mut self, random: &mut Random) {
+        self.peer_open = false;
+        self.reset = true;
+        self.up.lose_some(random);
+        self.down.bytes.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_arrive_in_order_then_the_end() {
+        let mut link = Link::new(4);
+        let mut random = Random::new(1);
+        link.peer_write(b"abcd", &mut random);
+        assert_eq!(link.peer_writable(), Writable::Full);
+        assert_eq!(link.ring_read(3), b"abc");
+        link.peer_shut_write();
+        assert_eq!(link.ring_readable(), Readable::Bytes(1));
+        assert_eq!(link.ring_read(1), b"d");
+        assert_eq!(link.ring_readable(), Readable::End);
+        assert_eq!(link.ring_writable(), Writable::Room(4), "the other direction lives on");
+        assert!(!link.is_hung_up());
+        link.ring_shut_write();
+        assert!(link.is_hung_up());
+    }
+
+    #[test]
+    fn a_close_with_unread_bytes_is_a_reset() {
+        let mut link = Link::new(16);
+        let mut random = Random::new(1);
+        link.peer_write(b"unread", &mut random);
+        link.ring_write(b"last words");
+        link.ring_close(&mut random);
+        let left = link.down.bytes.len();
+        link.peer_read(left);
+        assert_eq!(link.peer_readable(), Readable::Reset);
+    }
+
+    #[test]
+    fn bytes_to_a_closed_peer_are_answered_with_a_reset() {
+        let mut link = Link::new(16);
+        let mut random = Random::new(1);
+        link.peer_close(&mut random);
+        assert_eq!(link.ring_readable(), Readable::End);
+        link.ring_write(b"anybody there?");
+        assert_eq!(link.ring_writable(), Writable::Broken);
+        assert_eq!(link.ring_readable(), Readable::Reset);
+        link.tell_reset();
+        assert_eq!(link.ring_readable(), Readable::End);
+    }
+}

@@ -1,0 +1,376 @@
+//! A simulated redis server: a map, RESP2, and whatever its script has it suffer.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use crate::io::Address;
+use crate::sim::faults::Fault;
+use crate::sim::network::Network;
+use crate::sim::pipe::{Readable, Writable};
+use crate::sim::redis;
+use crate::sim::resp;
+use crate::sim::trace::Who;
+use crate::time::Instant;
+
+/// What becomes of a server.
+#[derive(Clone, Debug, Default)]
+pub struct ServerScript {
+    /// The longest time that it takes for one thing that it does on a connection.
+    pub latency: Duration,
+    /// Changes at a time from the beginning of the run.
+    pub changes: Vec<(Duration, Change)>,
+    /// Mischief at the request of this number, counted from 1 over all connections.
+    pub mischief: Vec<(u64, Mischief)>,
+}
+
+/// Something that happens to a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Its connections end, by a reset or a close, and it refuses new ones.
+    Dies {
+        /// Whether they are reset.
+        resets: bool,
+    },
+    /// It accepts connections, as after `Dies` or `Vanishes`. Its data is as before.
+    Returns,
+    /// It does nothing, but its kernel still accepts connections and bytes (SIGSTOP).
+    Stalls,
+    /// It goes on after `Stalls` (SIGCONT).
+    Resumes,
+    /// New connections are neither accepted nor refused.
+    Vanishes,
+    /// Its data is gone.
+    Empties,
+}
+
+/// Something that a server does when it reaches a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mischief {
+    /// It dies after so many bytes of the reply, and returns later.
+    DiesInReply {
+        /// Bytes of the reply that are still sent.
+        bytes: usize,
+        /// How long it is away.
+        away: Duration,
+    },
+    /// It stalls before it answers, and resumes later.
+    Stalls {
+        /// How long it stalls.
+        time: Duration,
+    },
+    /// It sends something that is no RESP instead of the reply.
+    AnswersGarbage,
+    /// It sends the reply twice.
+    AnswersTwice,
+    /// It shuts down its writing side instead of the reply.
+    HalfCloses,
+}
+
+pub(super) struct Server {
+    index: usize,
+    pub(super) address: Address,
+    latency: Duration,
+    /// By time; what is next is in front.
+    changes: VecDeque<(Instant, Change)>,
+    mischief: BTreeMap<u64, Mischief>,
+    door: Door,
+    stalled: bool,
+    connections: Vec<Connection>,
+    data: redis::Data,
+    requests: u64,
+}
+
+/// What a connect finds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Door {
+    Open,
+    Refusing,
+    Silent,
+}
+
+struct Connection {
+    link: usize,
+    input: Vec<u8>,
+    requests: VecDeque<Vec<Vec<u8>>>,
+    output: VecDeque<u8>,
+    busy_until: Instant,
+    /// What to do once `output` is written.
+    then: Then,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Then {
+    GoOn,
+    HalfClose,
+    Die { away: Duration },
+    Close,
+}
+
+impl Server {
+    pub(super) fn new(index: usize, address: Address, script: ServerScript) -> Self {
+        let start = Instant::from_nanos(0);
+        let mut changes: Vec<_> =
+            script.changes.iter().map(|&(time, change)| (start + time, change)).collect();
+        changes.sort_by_key(|&(time, _)| time);
+        Self {
+            index,
+            address,
+            latency: script.latency,
+            changes: changes.into(),
+            mischief: script.mischief.into_iter().collect(),
+            door: Door::Open,
+            stalled: false,
+            connections: Vec::new(),
+            data: redis::Data::default(),
+            requests: 0,
+        }
+    }
+
+    pub(super) fn door(&self) -> Door {
+        self.door
+    }
+
+    pub(super) fn data(&self) -> &redis::Data {
+        &self.data
+    }
+
+    /// Requests that it has carried out.
+    pub(super) fn requests(&self) -> u64 {
+        self.requests
+    }
+
+    /// A connect has reached it.
+    pub(super) fn greet(&mut self, link: usize, now: Instant) {
+        self.connections.push(Connection {
+            link,
+            input: Vec::new(),
+            requests: VecDeque::new(),
+            output: VecDeque::new(),
+            busy_until: now,
+            then: Then::GoOn,
+        });
+    }
+
+    /// When it wants to act again, if that is only a matter of time.
+    pub(super) fn timer(&self, now: Instant) -> Option<Instant> {
+        let busy = self.connections.iter().map(|connection| connection.busy_until);
+        let busy = busy.filter(|&until| until > now && !self.stalled).min();
+        let change = self.changes.front().map(|&(time, _)| time);
+        [busy, change].into_iter().flatten().min()
+    }
+
+    pub(super) fn is_ready(&self, net: &Network) -> bool {
+        let due = self.changes.front().is_some_and(|&(time, _)| time <= net.now);
+        due || self.connections.iter().any(|connection| self.can_act(connection, net))
+    }
+
+    /// Does one thing. It is ready.
+    pub(super) fn act(&mut self, net: &mut Network) {
+        if self.changes.front().is_some_and(|&(time, _)| time <= net.now) {
+            let (_, change) = self.changes.pop_front().expect("one is due");
+            self.change(change, net);
+            return;
+        }
+        let ready: Vec<usize> = (0..self.connections.len())
+            .filter(|&place| self.can_act(&self.connections[place], net))
+            .collect();
+        let place = net.random.pick(&ready);
+        let pause = match net.happens(Fault::ServerPauses) {
+            true => PAUSE_MAX,
+            false => self.latency,
+        };
+        self.connections[place].busy_until = net.now + net.random.time_up_to(pause);
+        if net.happens(Fault::ServerResets) {
+            let connection = self.connections.swap_remove(place);
+            net.links[connection.link].peer_reset(&mut net.random);
+            net.note(Who::Server(self.index), "resets link", connection.link);
+            return;
+        }
+        self.act_on(place, net);
+    }
+
+    fn act_on(&mut self, place: usize, net: &mut Network) {
+        let connection = &mut self.connections[place];
+        let can_write = connection.can_write(net);
+        if can_write && (connection.requests.is_empty() || net.random.chance(500)) {
+            connection.write_some(self.index, net);
+            if connection.output.is_empty() {
+                self.finish(place, net);
+            }
+        } else if !connection.requests.is_empty() && connection.then == Then::GoOn {
+            let request = connection.requests.pop_front().expect("not empty");
+            self.carry_out(place, &request, net);
+        } else if connection.can_read(net) {
+            self.read_some(place, net);
+        }
+    }
+
+    fn can_act(&self, connection: &Connection, net: &Network) -> bool {
+        let works = connection.then == Then::GoOn && !connection.requests.is_empty();
+        net.now >= connection.busy_until
+            && !self.stalled
+            && (works || connection.can_write(net) || connection.can_read(net))
+    }
+
+    fn read_some(&mut self, place: usize, net: &mut Network) {
+        let connection = &mut self.connections[place];
+        let link = &mut net.links[connection.link];
+        match link.peer_readable() {
+            Readable::Nothing => {}
+            Readable::Bytes(count) => {
+                let count = net.random.between(1, count);
+                connection.input.extend(link.peer_read(count));
+                net.note(Who::Server(self.index), "reads", count);
+                connection.parse();
+            }
+            Readable::End => {
+                connection.then = Then::Close;
+                if connection.output.is_empty() {
+                    self.finish(place, net);
+                }
+            }
+            Readable::Reset => {
+                link.peer_close(&mut net.random);
+                self.connections.swap_remove(place);
+            }
+        }
+    }
+
+    fn carry_out(&mut self, place: usize, request: &[Vec<u8>], net: &mut Network) {
+        self.requests += 1;
+        let mischief = self.mischief.remove(&self.requests);
+        let who = Who::Server(self.index);
+        if let Some(Mischief::Stalls { time }) = mischief {
+            self.stalled = true;
+            self.plan(net.now + time, Change::Resumes);
+            net.note(who, "stalls at request", self.requests as usize);
+        }
+        let reply = self.data.carry_out(request);
+        let connection = &mut self.connections[place];
+        match mischief {
+            None | Some(Mischief::Stalls { .. }) => connection.output.extend(reply),
+            Some(Mischief::AnswersTwice) => {
+                net.note(who, "answers twice", reply.len());
+                connection.output.extend(reply.iter().chain(&reply));
+            }
+            Some(Mischief::AnswersGarbage) => {
+                net.note(who, "answers garbage", 0);
+                connection.output.extend(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+            }
+            Some(Mischief::HalfCloses) => {
+                net.note(who, "half-closes", 0);
+                connection.then = Then::HalfClose;
+            }
+            Some(Mischief::DiesInReply { bytes, away }) => {
+                connection.output.extend(&reply[..bytes.min(reply.len())]);
+                connection.then = Then::Die { away };
+            }
+        }
+        if self.connections[place].output.is_empty() {
+            self.finish(place, net);
+        }
+    }
+
+    /// The output of a connection is written.
+    fn finish(&mut self, place: usize, net: &mut Network) {
+        let link = self.connections[place].link;
+        match self.connections[place].then {
+            Then::GoOn => {}
+            Then::HalfClose => net.links[link].peer_shut_write(),
+            Then::Die { away } => {
+                let resets = net.random.chance(500);
+                self.plan(net.now + away, Change::Returns);
+                self.change(Change::Dies { resets }, net);
+            }
+            Then::Close => {
+                self.connections.swap_remove(place);
+                net.links[link].peer_close(&mut net.random);
+            }
+        }
+    }
+
+    fn change(&mut self, change: Change, net: &mut Network) {
+        let who = Who::Server(self.index);
+        match change {
+            Change::Dies { resets } => {
+                self.door = Door::Refusing;
+                self.stalled = false;
+                net.note(who, "dies with connections:", self.connections.len());
+                for connection in self.connections.drain(..) {
+                    let link = &mut net.links[connection.link];
+                    match resets {
+                        true => link.peer_reset(&mut net.random),
+                        false => link.peer_close(&mut net.random),
+                    }
+                }
+            }
+            Change::Returns => {
+                self.door = Door::Open;
+                net.note(who, "returns after requests:", self.requests as usize);
+            }
+            Change::Stalls => {
+                self.stalled = true;
+                net.note(who, "stalls after requests:", self.requests as usize);
+            }
+            Change::Resumes => {
+                self.stalled = false;
+                net.note(who, "resumes after requests:", self.requests as usize);
+            }
+            Change::Vanishes => self.door = Door::Silent,
+            Change::Empties => self.data = redis::Data::default(),
+        }
+    }
+
+    fn plan(&mut self, time: Instant, change: Change) {
+        let place = self.changes.partition_point(|&(earlier, _)| earlier <= time);
+        self.changes.insert(place, (time, change));
+    }
+}
+
+impl Connection {
+    fn can_read(&self, net: &Network) -> bool {
+        let wanted = matches!(self.then, Then::GoOn | Then::HalfClose);
+        wanted && net.links[self.link].peer_readable() != Readable::Nothing
+    }
+
+    fn can_write(&self, net: &Network) -> bool {
+        !self.output.is_empty() && net.links[self.link].peer_writable() != Writable::Full
+    }
+
+    fn write_some(&mut self, server: usize, net: &mut Network) {
+        let link = &mut net.links[self.link];
+        match link.peer_writable() {
+            Writable::Full => {}
+            Writable::Broken => self.output.clear(),
+            Writable::Room(room) => {
+                let count = net.random.between(1, room.min(self.output.len()));
+                let piece: Vec<u8> = self.output.drain(..count).collect();
+                link.peer_write(&piece, &mut net.random);
+                net.note(Who::Server(server), "writes", count);
+            }
+        }
+    }
+
+    /// Cuts what has arrived into requests.
+    ///
+    /// Panics at anything else: the proxy forwards only what it has understood.
+    fn parse(&mut self) {
+        let mut used = 0;
+        loop {
+            let rest = &self.input[used..];
+            let shown = &rest[..rest.len().min(100)];
+            match resp::command(rest) {
+                Ok(Some((arguments, len))) => {
+                    self.requests.push_back(arguments);
+                    used += len;
+                }
+                Ok(None) => break,
+                Err(()) => panic!("a server gets {:?}", String::from_utf8_lossy(shown)),
+            }
+        }
+        self.input.drain(..used);
+    }
+}
+
+/// The longest pause that the fault brings.
+const PAUSE_MAX: Duration = Duration::from_millis(30);
