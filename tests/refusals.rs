@@ -2,7 +2,8 @@
 //!
 //! A seccomp filter plays the refusing kernel. Filters hold for the thread that installs them, so
 //! each test has a thread of its own (the harness's) to spoil.
-#![allow(clippy::unwrap_used, unsafe_code)]
+#![allow(clippy::unwrap_used)]
+#![allow(unsafe_code)]
 
 use ringcracker::ring::{CannotRun, probe};
 

@@ -2,7 +2,8 @@
 //!
 //! This is a program of its own, without the test harness: signals must be blocked in every
 //! thread, and no other test may own descriptors meanwhile.
-#![allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm)]
+#![allow(clippy::unwrap_used)]
+#![allow(clippy::wildcard_enum_match_arm)]
 
 use std::fs;
 use std::process::Command;

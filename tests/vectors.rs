@@ -3,7 +3,7 @@
 //! `tests/data/record.py` made `nutcracker-tags-ports-unix.json` from the real program. Servers
 //! stand in the files in the order of the configuration; the order that decides is made here.
 
-#![allow(clippy::unwrap_used, reason = "a test's helper fails the test")]
+#![allow(clippy::unwrap_used)]
 
 use std::path::Path;
 

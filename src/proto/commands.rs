@@ -1,6 +1,8 @@
 //! Which commands there are: the table's types, and how a name finds its row.
 
-use crate::proto::table::COMMANDS;
+mod table;
+
+use table::COMMANDS;
 
 /// One command of Redis, as far as the proxy must know it.
 #[derive(Debug, PartialEq, Eq)]

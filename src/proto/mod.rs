@@ -16,6 +16,5 @@ pub mod commands;
 pub mod resp;
 
 mod request;
-mod table;
 
 pub use request::{BadRequest, KeySpan, Parsed, Request, SPANS_ALWAYS, Span, Words};

@@ -136,8 +136,8 @@ impl Request {
     }
 }
 
-/// How a client broke the protocol. Redis's faults have Redis's words (`networking.c` of 7.0); where
-/// we look closer than Redis, words of the same kind.
+/// How a client broke the protocol. Redis's faults have Redis's words (`networking.c` of 7.0);
+/// where we look closer than Redis, words of the same kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum BadRequest {
     /// The line after `*` does not end.
@@ -167,7 +167,8 @@ pub enum BadRequest {
 }
 
 impl BadRequest {
-    /// What the client is told, without the `-ERR ` before it and the CR LF behind; `None`: nothing.
+    /// What the client is told, without the `-ERR ` before it and the CR LF behind. `None`: it is
+    /// told nothing.
     pub fn words(self) -> Option<Words> {
         Some(Words::new(match self {
             Self::TooBigCountString => b"Protocol error: too big mbulk count string",

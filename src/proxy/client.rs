@@ -62,6 +62,8 @@ pub(crate) struct Account {
     pub(crate) blocked_on: Option<Key>,
     /// Since when it has taken nothing, while beyond the soft limit.
     pub(crate) stalled_since: Option<Instant>,
+    /// True exactly when the client stands in the list of the stalled.
+    pub(crate) stall_listed: bool,
 }
 
 /// Where a client is in its life.
@@ -106,6 +108,7 @@ impl Client {
             dirty: false,
             blocked_on: None,
             stalled_since: None,
+            stall_listed: false,
         };
         Self { input, account }
     }

@@ -108,7 +108,10 @@ fn after_settling(proxy: &mut Proxy, key: Key) {
         }
         if client.account.stalled_since.is_none() {
             client.account.stalled_since = Some(proxy.pools.now);
-            proxy.stalled.push(key);
+            if !client.account.stall_listed {
+                client.account.stall_listed = true;
+                proxy.stalled.push(key);
+            }
         }
     }
     after_replies(&mut proxy.pools, client, key);

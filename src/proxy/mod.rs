@@ -49,7 +49,7 @@ use crate::token::{Key, Role};
 /// What the proxy asks its worker to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Want {
-    /// Connect a server slot to `Proxy::address`, within this time. `on_connected` says how it went.
+    /// Connect a server slot to `Proxy::address`; `on_connected` says how it went.
     Connect {
         /// The server slot.
         key: Key,
@@ -223,7 +223,7 @@ impl Proxy {
                     self.drop_client(key);
                 }
                 Some(_) => self.stalled.push(key),
-                None => {}
+                None => client.account.stall_listed = false,
             }
         }
     }

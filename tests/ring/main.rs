@@ -1,5 +1,6 @@
 //! The ring alone, on the real kernel: what `io::Ring` promises, and what the kernel may do.
-#![allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm)]
+#![allow(clippy::unwrap_used)]
+#![allow(clippy::wildcard_enum_match_arm)]
 
 mod control;
 mod transfer;

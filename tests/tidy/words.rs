@@ -48,7 +48,9 @@ pub fn lints_are_not_silenced(source: &Source, faults: &mut Vec<Fault>) {
             let is_head = before.starts_with("[!#");
             let passes = match lint {
                 "unsafe_code" => may_be_unsafe && is_head,
-                "dead_code" | "clippy::unwrap_used" => is_test && is_head,
+                "dead_code" | "clippy::unwrap_used" | "clippy::wildcard_enum_match_arm" => {
+                    is_test && is_head
+                }
                 _ => false,
             };
             if !passes || !is_whole {

@@ -53,7 +53,7 @@ pub enum BadReply {
 ///            '+' '-'                 CR           LF
 ///  Element ──────────> Line ────────────> LineEnd ──> Element, or the reply's end
 ///     │ '$' ':' '*'                  CR    ^ │ '$'
-///     └──────────────> Number ─────────────┘ └──> Payload ─> PayloadBreak ─> PayloadEnd ─ LF ─> ...
+///     └──────────────> Number ─────────────┘ └──> Payload ─> PayloadBreak ─> PayloadEnd ─>
 /// ```
 ///
 /// Arrays that are open are counted in `open`, the outermost first: how many elements each still

@@ -152,7 +152,8 @@ impl RequestParser {
         parsed
     }
 
-    /// An inline request without its LF, which ends at `end` in the data: its words become a request in RESP form.
+    /// An inline request without its LF, which ends at `end` in the data: its words become a
+    /// request in RESP form.
     fn on_whole_line(
         &mut self,
         inline: &mut Inline,
