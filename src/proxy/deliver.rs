@@ -88,20 +88,23 @@ fn settle(
     let Server { partial, parser, .. } = server;
     let elements = Elements { start: parser.elements_start(), ends: parser.elements() };
     let source = Source::new(partial, buffer, range);
+    let reply_bytes = source.len();
     let (sequence, part) = (waiter.sequence, part_of(&waiter));
     account.pipeline.settle(sequence, part, source, elements, &mut account.output);
-    after_settling(proxy, waiter.client());
+    after_settling(proxy, waiter.client(), reply_bytes);
 }
 
 /// What follows from a client's having been given a reply: its output is flushed, its limits are
 /// looked at, and it may have room for its next requests.
 #[inline]
-fn after_settling(proxy: &mut Proxy, key: Key) {
+fn after_settling(proxy: &mut Proxy, key: Key, reply_bytes: usize) {
     let Some(client) = proxy.clients.find_mut(key) else { return };
     let limits = &proxy.pools.limits;
     let owed = client.account.owed();
     if owed >= limits.output_soft_bytes {
-        if owed > limits.output_hard_bytes {
+        // A lone reply is never too much, however large the value.
+        let was_over = owed.saturating_sub(reply_bytes) >= limits.output_soft_bytes;
+        if owed > limits.output_hard_bytes && was_over {
             proxy.pools.counters.clients_over_output += 1;
             debug!("client {} has {owed} bytes of replies unread, closed", key.index);
             return proxy.drop_client(key);
@@ -140,7 +143,7 @@ pub(crate) fn fail_server(proxy: &mut Proxy, key: Key, why: Option<Errno>) {
             let account = &mut client.account;
             let (sequence, part) = (waiter.sequence, part_of(&waiter));
             account.pipeline.settle_error(sequence, part, &words, &mut account.output);
-            after_settling(proxy, waiter.client());
+            after_settling(proxy, waiter.client(), words.len());
         }
     }
     release_blocked(proxy, blocked);

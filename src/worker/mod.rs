@@ -26,7 +26,6 @@ use crate::limits::Limits;
 use crate::proxy::{Counters, Occupancy, PoolSetup, Proxy, Want};
 use crate::time::Instant;
 use crate::token::{Key, OpKind, Role};
-use crate::worker::pace::Pace;
 use crate::worker::socket::{Socket, Sockets};
 
 /// What a worker is told at its start.
@@ -76,7 +75,6 @@ pub struct Worker<R: Ring> {
     number: usize,
     clients_max: usize,
     shared: Arc<Shared>,
-    pace: Pace,
     started: bool,
     running: Running,
     tick_due: bool,
@@ -114,7 +112,6 @@ impl<R: Ring> Worker<R> {
                 .collect(),
             number: setup.number,
             shared: setup.shared,
-            pace: Pace::default(),
             started: false,
             running: Running::On,
             tick_due: false,
@@ -132,7 +129,7 @@ impl<R: Ring> Worker<R> {
     pub fn turn(&mut self) -> Result<Running, WaitError> {
         let is_idle = self.started && !self.proxy.has_ready();
         let mut events = std::mem::take(&mut self.events);
-        let now = self.ring.wait(self.pace.next(is_idle), &mut events)?;
+        let now = self.ring.wait(pace::next(is_idle), &mut events)?;
         if !self.started {
             self.started = true;
             self.proxy.start(now);
