@@ -126,7 +126,7 @@ impl Crew {
             let ready = ready.clone();
             let name = format!("worker-{}", setup.number);
             let thread = std::thread::Builder::new().name(name);
-            threads.push(thread.spawn(move || run_other(setup, &ready))?);
+            threads.push(thread.spawn(move || run_other(setup, ready))?);
         }
         drop(ready);
         let crew = Self(threads);
@@ -152,7 +152,7 @@ impl Crew {
     }
 }
 
-fn run_other(setup: Setup, ready: &Sender<Result<(), SetupError>>) {
+fn run_other(setup: Setup, ready: Sender<Result<(), SetupError>>) {
     let (number, shared) = (setup.number, Arc::clone(&setup.shared));
     let ring = match ring_of(&shared, number, None) {
         Ok(ring) => ring,
@@ -161,8 +161,9 @@ fn run_other(setup: Setup, ready: &Sender<Result<(), SetupError>>) {
             return;
         }
     };
-    // The starter counts on it: it hears from each worker once.
+    // The starter waits until each worker has let go of its end.
     let _ = ready.send(Ok(()));
+    drop(ready);
     let mut worker = Worker::new(ring, setup);
     loop {
         match worker.turn() {

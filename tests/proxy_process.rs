@@ -1,0 +1,122 @@
+//! How the process begins and ends.
+
+mod support;
+
+use std::net::TcpListener;
+
+use support::client::{Client, Reply};
+use support::pool;
+use support::process::Port;
+use support::proxy::{Proxy, Start};
+use support::redis::Redis;
+
+#[test]
+fn termination_signals_end_the_process_with_exit_code_0() {
+    for number in [libc::SIGTERM, libc::SIGINT] {
+        for workers in ["1", "2"] {
+            let server = Redis::start();
+            let start = Start::with_pool(&[server.line()], &[]);
+            let mut proxy = start.options(&["--workers", workers]).start();
+            let mut clients = [proxy.client(), proxy.client(), proxy.client()];
+            for client in &mut clients {
+                assert_eq!(client.call(&["SET", "a", "1"]), Reply::status("OK"));
+            }
+            proxy.process().signal(number);
+            assert_eq!(proxy.exit_code(), 0, "signal {number}, {workers} workers");
+            for client in &mut clients {
+                client.expect_end();
+            }
+        }
+    }
+}
+
+#[test]
+fn a_termination_signal_is_obeyed_while_a_server_hangs() {
+    let server = Redis::start();
+    let mut proxy = Proxy::start(&[server.line()], &[]);
+    let mut client = proxy.client();
+    client.call(&["SET", "a", "1"]);
+    server.process().stop();
+    client.send(&support::client::command(&["GET", "a"]));
+    proxy.client().expect_in_step("read");
+    proxy.process().signal(libc::SIGTERM);
+    assert_eq!(proxy.exit_code(), 0);
+}
+
+#[test]
+fn a_restarted_proxy_listens_on_the_same_port_at_once() {
+    let server = Redis::start();
+    let port = Port::free();
+    let listen = format!("127.0.0.1:{}", port.number());
+    let config = pool("alpha", &listen, &[server.line()], &[]);
+    let mut clients = vec![];
+    for _ in 0..4 {
+        let mut proxy = Start::with_config(&config).start();
+        // Connections that the proxy ends leave the port in a state that forbids a plain bind.
+        let mut client = Client::tcp(port.number());
+        client.call(&["SET", "a", "1"]);
+        clients.push(client);
+        proxy.process().signal(libc::SIGTERM);
+        assert_eq!(proxy.exit_code(), 0);
+    }
+}
+
+#[test]
+fn a_killed_proxy_can_be_started_again_at_once() {
+    let server = Redis::start();
+    let port = Port::free();
+    let listen = format!("127.0.0.1:{}", port.number());
+    let config = pool("alpha", &listen, &[server.line()], &[]);
+    for _ in 0..10 {
+        // The kernel ends what is armed on the listening socket only after it has buried the
+        // process: for a moment the address is still in use.
+        let mut proxy = Start::with_config(&config).start();
+        Client::tcp(port.number()).expect_in_step("served");
+        proxy.process().signal(libc::SIGKILL);
+        assert_eq!(proxy.exit_code(), -libc::SIGKILL);
+    }
+}
+
+#[test]
+fn the_log_tells_how_many_connections_each_server_will_see() {
+    let server = Redis::start();
+    let start = Start::with_pool(&[server.line()], &["server_connections: 4"]);
+    let proxy = start.options(&["--workers", "2"]).start();
+    support::wait_until("the log tells", || proxy.log().contains("up to 8 connections"));
+}
+
+/// Expects that the start ends with exit code 1 and one line on standard error with all `words`.
+fn is_refused(start: Start, words: &[&str]) {
+    let mut proxy = start.spawn();
+    let code = proxy.exit_code();
+    let errors = proxy.errors();
+    assert_eq!(code, 1, "{errors}");
+    assert_eq!(errors.lines().count(), 1, "not one line: {errors}");
+    for word in words {
+        assert!(errors.contains(word), "{word} is not in: {errors}");
+    }
+}
+
+#[test]
+fn a_listen_address_in_use_is_named() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let listen = taken.local_addr().expect("bound").to_string();
+    let config = pool("alpha", &listen, &["127.0.0.1:1:1".to_owned()], &[]);
+    is_refused(Start::with_config(&config), &[&listen, "in use"]);
+}
+
+#[test]
+fn a_listen_socket_in_a_missing_directory_is_named() {
+    let path = "/nonexistent/directory/proxy.sock";
+    let config = pool("alpha", path, &["127.0.0.1:1:1".to_owned()], &[]);
+    is_refused(Start::with_config(&config), &[path]);
+}
+
+#[test]
+fn too_few_descriptors_to_begin_with_are_named() {
+    let start = Start::with_pool(&["127.0.0.1:1:1".to_owned()], &[]);
+    let mut proxy = start.descriptors(5).spawn();
+    let code = proxy.exit_code();
+    assert_eq!(code, 1, "{}", proxy.errors());
+    assert!(!proxy.errors().is_empty(), "not a word");
+}
