@@ -27,6 +27,9 @@ pub const STASH_BYTES_MAX: usize = 64 << 10;
 /// Emptied chains that a worker keeps for the next output, of `SPARE_CHAIN_BYTES_MAX` each.
 pub const SPARE_CHAINS_MAX: usize = 64;
 
+/// Free bytes that the heap may keep for what comes next.
+pub const FREE_BYTES_MAX: usize = 16 << 20;
+
 /// How deep arrays nest in a reply. `COMMAND DOCS` of Redis 7 needs 8.
 pub const REPLY_DEPTH_MAX: usize = 32;
 

@@ -7,21 +7,23 @@
 //!
 //! Whatever can fail is tried before the first client is let in, and fails with one line.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use log::{LevelFilter, error, info};
 use ringcracker::cli::{Cli, Workers};
 use ringcracker::config::{Config, ListenAddress, Pool, ResolveError};
 use ringcracker::distribution::RoutingTable;
 use ringcracker::io::{Address, Fd, WaitError};
-use ringcracker::limits::{DESCRIPTORS_RESERVED, Limits};
+use ringcracker::limits::{DESCRIPTORS_RESERVED, FREE_BYTES_MAX, Limits};
 use ringcracker::logging::Log;
 use ringcracker::proxy::PoolSetup;
 use ringcracker::ring::{self, CannotRun, Options, SetupError, Uring};
 use ringcracker::sys::sockets::{ListenOn, ListenOptions};
-use ringcracker::sys::{process, signals, sockets};
+use ringcracker::sys::{memory, process, signals, sockets};
 use ringcracker::worker::{ListenerSetup, Running, Setup, Shared, Worker};
 
 /// Why the program does not run, in one line with the remedy.
@@ -81,6 +83,7 @@ pub(crate) fn run(cli: &Cli, config: &Config) -> Result<(), StartError> {
     for pool in &config.pools {
         log_pool(pool, workers);
     }
+    watch_memory()?;
     let mut worker = Worker::new(ring, setup(0, listeners));
     let result = run_first(&mut worker, &log);
     worker.log_summary();
@@ -90,6 +93,17 @@ pub(crate) fn run(cli: &Cli, config: &Config) -> Result<(), StartError> {
     info!("done");
     log.finish();
     result
+}
+
+/// Starts the thread that gives free memory back: a burst of large values is not for ever.
+fn watch_memory() -> Result<(), StartError> {
+    std::thread::Builder::new().name("memory".to_owned()).spawn(|| {
+        loop {
+            std::thread::sleep(MEMORY_INTERVAL);
+            memory::give_back_unused(FREE_BYTES_MAX);
+        }
+    })?;
+    Ok(())
 }
 
 /// The turns of the first worker, which hears the signals.
@@ -252,7 +266,7 @@ fn listen_all(config: &Config) -> Result<Vec<ListenerSetup>, StartError> {
             (Address::Inet(address), _) => ListenOn::Inet(address),
         };
         let options = ListenOptions { reuseport: pool.reuseport, keepalive: pool.tcpkeepalive };
-        let fd = sockets::listen(&address, pool.backlog, options).map_err(|why| {
+        let fd = listen_patiently(&address, pool.backlog, options).map_err(|why| {
             let listen = pool.listen.text.clone();
             StartError::Listen { pool: pool.name.clone(), listen, why }
         })?;
@@ -260,6 +274,24 @@ fn listen_all(config: &Config) -> Result<Vec<ListenerSetup>, StartError> {
         listeners.push(ListenerSetup { fd, pool: number as u32, clients_max });
     }
     Ok(listeners)
+}
+
+/// The kernel takes a moment to end the accept of a process that was killed, and its address is in
+/// use until then: whoever restarts it at once should not have to try twice.
+fn listen_patiently(
+    address: &ListenOn,
+    backlog: u32,
+    options: ListenOptions,
+) -> std::io::Result<Fd> {
+    let until = Instant::now() + LISTEN_PATIENCE;
+    loop {
+        match sockets::listen(address, backlog, options) {
+            Err(why) if why.kind() == ErrorKind::AddrInUse && Instant::now() < until => {
+                std::thread::sleep(LISTEN_INTERVAL);
+            }
+            result => return result,
+        }
+    }
 }
 
 fn log_pool(pool: &Pool, workers: usize) {
@@ -282,3 +314,11 @@ fn seed(number: usize) -> u64 {
     now ^ u64::from(std::process::id()) << 32
         ^ (number as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
+
+/// How often memory is looked at. It walks the free lists of the heap.
+const MEMORY_INTERVAL: Duration = Duration::from_secs(1);
+/// How long an address that is in use is tried again: a killed process let go of its own within
+/// 100 ms wherever it was seen.
+const LISTEN_PATIENCE: Duration = Duration::from_secs(2);
+/// How long between two tries.
+const LISTEN_INTERVAL: Duration = Duration::from_millis(20);
