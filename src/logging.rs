@@ -16,7 +16,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync
 use std::time::{Duration, Instant};
 
 use log::LevelFilter;
-use simplelog::{ConfigBuilder, WriteLogger};
+use simplelog::{ConfigBuilder, FormatItem, WriteLogger};
+use time::macros::format_description;
 
 /// The running log.
 pub struct Log {
@@ -46,7 +47,7 @@ impl Log {
             .name("log".to_owned())
             .spawn(move || write_lines(output, &queue, &counter, &done))?;
         let config = ConfigBuilder::new()
-            .set_time_format_rfc3339()
+            .set_time_format_custom(TIME_FORMAT)
             .set_thread_level(LevelFilter::Off)
             .set_target_level(LevelFilter::Off)
             .set_location_level(LevelFilter::Off)
@@ -161,6 +162,9 @@ fn write_lines(
     }
 }
 
+/// RFC 3339 in UTC, to the millisecond.
+const TIME_FORMAT: &[FormatItem<'_>] =
+    format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
 /// Lines that wait for the writer.
 const LINES_MAX: usize = 1024;
 /// How often lost lines are reported.

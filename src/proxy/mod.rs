@@ -13,6 +13,7 @@
 //! **Knows nothing of:** the ring, the clock, sockets, descriptors.
 
 mod client;
+mod counters;
 mod deliver;
 mod dispatch;
 mod fragment;
@@ -32,6 +33,7 @@ use std::time::Duration;
 
 use log::debug;
 
+pub use counters::Counters;
 pub use listener::Occupancy;
 pub use pool::PoolSetup;
 pub use reject::TOO_MANY_CLIENTS;
@@ -66,39 +68,6 @@ pub enum Want {
     Farewell(Key),
     /// End everything on this slot and close it, then call `on_closed`.
     Close(Key),
-}
-
-/// What happened so far, counted since the start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Clients let in.
-    pub clients: u64,
-    /// Requests understood, answered here or not.
-    pub requests: u64,
-    /// Fragments of requests over several servers.
-    pub fragments: u64,
-    /// Replies of servers, also those that nobody waited for any more.
-    pub replies: u64,
-    /// Replies that were swallowed because their client had gone.
-    pub replies_swallowed: u64,
-    /// Requests answered with an error because their server failed.
-    pub requests_failed: u64,
-    /// Clients that broke the protocol.
-    pub protocol_errors: u64,
-    /// Server connections that failed, for any reason.
-    pub server_failures: u64,
-    /// Of those: for a request that was overdue.
-    pub server_timeouts: u64,
-    /// Of those: for a byte out of place.
-    pub server_bad_replies: u64,
-    /// Times that a client was not read because of a limit.
-    pub clients_paused: u64,
-    /// Times that a client was held back by a server's full queue.
-    pub clients_blocked: u64,
-    /// Clients closed for more unread replies than `output_hard_bytes`.
-    pub clients_over_output: u64,
-    /// Clients closed for taking nothing during `output_stall`.
-    pub clients_stalled: u64,
 }
 
 /// The clients, pools and server connections of one worker.

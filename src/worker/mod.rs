@@ -269,7 +269,7 @@ impl<R: Ring> Worker<R> {
     pub fn log_summary(&self) {
         let counters = self.proxy.counters();
         let number = self.number;
-        info!("worker {number}: {counters:?}");
+        info!("worker {number} has seen {counters}");
     }
 }
 

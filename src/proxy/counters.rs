@@ -1,0 +1,81 @@
+//! What a worker has seen and done.
+
+use std::fmt;
+
+/// What happened so far, counted since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Clients let in.
+    pub clients: u64,
+    /// Requests understood, answered here or not.
+    pub requests: u64,
+    /// Fragments of requests over several servers.
+    pub fragments: u64,
+    /// Replies of servers, also those that nobody waited for any more.
+    pub replies: u64,
+    /// Replies that were swallowed because their client had gone.
+    pub replies_swallowed: u64,
+    /// Requests answered with an error because their server failed.
+    pub requests_failed: u64,
+    /// Clients that broke the protocol.
+    pub protocol_errors: u64,
+    /// Server connections that failed, for any reason.
+    pub server_failures: u64,
+    /// Of those: for a request that was overdue.
+    pub server_timeouts: u64,
+    /// Of those: for a byte out of place.
+    pub server_bad_replies: u64,
+    /// Times that a client was not read because of a limit.
+    pub clients_paused: u64,
+    /// Times that a client was held back by a server's full queue.
+    pub clients_blocked: u64,
+    /// Clients closed for more unread replies than `output_hard_bytes`.
+    pub clients_over_output: u64,
+    /// Clients closed for taking nothing during `output_stall`.
+    pub clients_stalled: u64,
+}
+
+impl Counters {
+    const fn named(&self) -> [(&'static str, u64); 14] {
+        [
+            ("clients", self.clients),
+            ("requests", self.requests),
+            ("fragments", self.fragments),
+            ("replies", self.replies),
+            ("replies swallowed", self.replies_swallowed),
+            ("requests failed", self.requests_failed),
+            ("protocol errors", self.protocol_errors),
+            ("server failures", self.server_failures),
+            ("server timeouts", self.server_timeouts),
+            ("server bad replies", self.server_bad_replies),
+            ("clients paused", self.clients_paused),
+            ("clients blocked", self.clients_blocked),
+            ("clients over output", self.clients_over_output),
+            ("clients stalled", self.clients_stalled),
+        ]
+    }
+}
+
+/// What is not zero, for the log.
+impl fmt::Display for Counters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut separator = "";
+        for (name, count) in self.named().into_iter().filter(|&(_, count)| count > 0) {
+            write!(f, "{separator}{count} {name}")?;
+            separator = ", ";
+        }
+        if separator.is_empty() { f.write_str("nothing") } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_happened_is_shown() {
+        assert_eq!(Counters::default().to_string(), "nothing");
+        let counters = Counters { requests: 3, clients: 1, ..Counters::default() };
+        assert_eq!(counters.to_string(), "1 clients, 3 requests");
+    }
+}
