@@ -75,10 +75,11 @@ impl Chain {
         }
     }
 
-    /// Puts all of `other` at the end, and leaves it empty.
+    /// Puts all of `other` at the end, and leaves it empty. What is a piece stays one, so that no
+    /// byte of a large message is copied twice; only a small tail is copied.
     pub fn append(&mut self, other: &mut Chain) {
         while let Some(piece) = other.segments.pop_front() {
-            self.push_piece(piece);
+            self.push_kept(piece);
         }
         let rest = other.tail.len() - other.start;
         if rest >= KEEP_BYTES_MIN {
