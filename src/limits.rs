@@ -30,17 +30,14 @@ pub const SPARE_CHAINS_MAX: usize = 64;
 /// Free bytes that the heap may keep for what comes next.
 pub const FREE_BYTES_MAX: usize = 16 << 20;
 
-/// How deep arrays nest in a reply. `COMMAND DOCS` of Redis 7 needs 8.
-pub const REPLY_DEPTH_MAX: usize = 32;
+/// How deep arrays nest in a reply. A script's reply is at most 7,996 deep (Redis 7.0, measured:
+/// beyond, "reached lua stack limit"); a limit below would let one client's script end a
+/// connection that others share.
+pub const REPLY_DEPTH_MAX: usize = 16 << 10;
 
-/// Bytes of one whole reply: room for a largest bulk string in an array with others.
+/// Bytes of one whole reply: room for a largest bulk string in an array with others. Beyond, the
+/// client that asked for it gets an error; the rest of the reply is read and thrown away.
 pub const REPLY_BYTES_MAX: u64 = 1 << 30;
-
-/// Elements of one array in a reply, at any depth.
-pub const REPLY_ELEMENTS_MAX: u64 = 1 << 28;
-
-/// Bytes of a line in a reply (status, error, integer, a length).
-pub const REPLY_LINE_BYTES_MAX: usize = 64 << 10;
 
 /// Bytes that one send hands to the kernel. With `MSG_WAITALL` nothing is reported before the
 /// end, and progress must be seen.
@@ -117,7 +114,7 @@ pub struct Limits {
     pub server_queue_requests_max: usize,
     /// Bytes not yet sent on one server connection; beyond, clients that add to it are not read.
     pub server_queue_bytes_max: usize,
-    /// Clients of one worker, all pools together.
+    /// Clients of the whole process, all pools and workers together.
     pub clients_max: usize,
 }
 

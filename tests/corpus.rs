@@ -6,7 +6,7 @@
 mod naive;
 
 use naive::{Random, Seen};
-use ringcracker::limits::{INLINE_BYTES_MAX, REPLY_LINE_BYTES_MAX};
+use ringcracker::limits::INLINE_BYTES_MAX;
 use ringcracker::proto::resp::{BadReply, ReplyParser, ReplyStep, RequestParser};
 use ringcracker::proto::{BadRequest, Parsed, commands};
 
@@ -282,7 +282,6 @@ fn good_replies_survive_every_cut() {
 
 #[test]
 fn bad_replies_are_bad_at_every_cut() {
-    let too_long = format!("+{}\r\n", "x".repeat(REPLY_LINE_BYTES_MAX + 1));
     let cases = [
         ("*\r\n", BadReply::Length),
         (":x\r\n", BadReply::Integer),
@@ -300,10 +299,7 @@ fn bad_replies_are_bad_at_every_cut() {
         ("$-0\r\n", BadReply::Length),
         ("$1\rxx\r\n", BadReply::End),
         ("+OK\rx", BadReply::End),
-        ("$536870913\r\n", BadReply::Bulk),
-        ("$4294967297\r\n", BadReply::Bulk),
         ("$18446744073709551617\r\n", BadReply::Length),
-        ("*268435457\r\n", BadReply::Elements),
         ("*1\r\n_\r\n", BadReply::Type(b'_')),
         ("_\r\n", BadReply::Type(b'_')),
         ("%1\r\n", BadReply::Type(b'%')),
@@ -316,10 +312,6 @@ fn bad_replies_are_bad_at_every_cut() {
         let seen = cut_everywhere(replies, bytes.as_bytes());
         assert_eq!(seen[1], Seen::BadReply(fault), "{bytes:?}");
         assert_eq!(seen, naive::replies(bytes.as_bytes()), "{bytes:?}");
-    }
-    for cut in [1, 2, 70_000.min(too_long.len() - 3), too_long.len() - 3, too_long.len()] {
-        let (left, right) = too_long.as_bytes().split_at(cut);
-        assert_eq!(replies(&[left, right]), [Seen::BadReply(BadReply::Line)]);
     }
     assert_eq!(replies(&[b"*2\r\n*1\r\n$3\r\nab"]), [Seen::Unfinished(14)]);
 }

@@ -1,6 +1,6 @@
 //! Parsers that are plainly right: they have all bytes before them, and take their time.
 
-use ringcracker::limits::{ARGUMENTS_MAX, BULK_BYTES_MAX, REPLY_DEPTH_MAX, REPLY_ELEMENTS_MAX};
+use ringcracker::limits::{ARGUMENTS_MAX, BULK_BYTES_MAX, REPLY_DEPTH_MAX};
 use ringcracker::proto::commands::{self, Command, Keys, Split};
 use ringcracker::proto::resp::BadReply;
 use ringcracker::proto::{BadRequest, SPANS_ALWAYS};
@@ -338,11 +338,7 @@ fn element(
     }
     let mut end = at + 1 + len + 2;
     match (kind, number) {
-        (b'$', Some(number)) if number > BULK_BYTES_MAX as i64 => Err(Stop::Bad(BadReply::Bulk)),
         (b'*', _) if depth == REPLY_DEPTH_MAX => Err(Stop::Bad(BadReply::Depth)),
-        (b'*', Some(number)) if number > REPLY_ELEMENTS_MAX as i64 => {
-            Err(Stop::Bad(BadReply::Elements))
-        }
         (b'$' | b'*', Some(number)) if number < -1 => Err(Stop::Bad(BadReply::Length)),
         (b'$', Some(number @ 0..)) => {
             end += number as usize;

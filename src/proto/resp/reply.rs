@@ -1,12 +1,13 @@
 //! Where a server's reply ends.
 //!
-//! RESP2, as hiredis reads it (`read.c`), with stricter lengths and with limits.
+//! RESP2, as hiredis reads it (`read.c`), with stricter lengths.
+//!
+//! A size is no fault: nothing is kept here, and a reply that is too large for its client must not
+//! cost the others that share the connection theirs. Whoever keeps the bytes has the limit.
 
 use memchr::memchr;
 
-use crate::limits::{
-    BULK_BYTES_MAX, REPLY_BYTES_MAX, REPLY_DEPTH_MAX, REPLY_ELEMENTS_MAX, REPLY_LINE_BYTES_MAX,
-};
+use crate::limits::REPLY_DEPTH_MAX;
 use crate::proto::resp::number::{Number, whole_head};
 
 /// What a reply parser made of the bytes that it was given.
@@ -24,7 +25,7 @@ pub enum ReplyStep {
     Bad(BadReply),
 }
 
-/// How a server broke the protocol, or went over a limit of ours.
+/// How a server broke the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum BadReply {
     /// A reply, or an element of one, begins with a byte that is no type of RESP2.
@@ -35,16 +36,8 @@ pub enum BadReply {
     Length,
     /// A CR LF is missing, after a line or after a bulk string.
     End,
-    /// A line goes on for more than `REPLY_LINE_BYTES_MAX`.
-    Line,
-    /// A bulk string is larger than `BULK_BYTES_MAX`.
-    Bulk,
-    /// An array has more than `REPLY_ELEMENTS_MAX` elements.
-    Elements,
     /// Arrays nest deeper than `REPLY_DEPTH_MAX`.
     Depth,
-    /// The reply as a whole is larger than `REPLY_BYTES_MAX`.
-    TooBig,
 }
 
 /// Finds the replies in the bytes of one server.
@@ -66,10 +59,8 @@ pub struct ReplyParser {
     before: u64,
     kind: u8,
     number: Number,
-    line_len: usize,
-    payload_left: u32,
-    depth: usize,
-    open: [u32; REPLY_DEPTH_MAX],
+    payload_left: u64,
+    open: Vec<u64>,
     first: u8,
     len: u64,
     recording: bool,
@@ -100,10 +91,8 @@ impl ReplyParser {
             before: 0,
             kind: 0,
             number: Number::canonical(),
-            line_len: 0,
             payload_left: 0,
-            depth: 0,
-            open: [0; REPLY_DEPTH_MAX],
+            open: Vec::new(),
             first: 0,
             len: 0,
             recording: false,
@@ -158,7 +147,8 @@ impl ReplyParser {
 
     /// The end of each element of the array, as offsets from the reply's first byte. The first
     /// element begins at `elements_start`, each other where the one before it ends. Empty unless
-    /// recording, and for any other reply than an array.
+    /// recording, and for any other reply than an array. Offsets have 32 bits: they are of no use
+    /// in a reply beyond `limits::REPLY_BYTES_MAX`.
     pub fn elements(&self) -> &[u32] {
         &self.elements
     }
@@ -184,6 +174,9 @@ impl ReplyParser {
         if self.is_idle() && self.elements.capacity() > ELEMENTS_KEPT_MAX {
             self.elements = Vec::new();
         }
+        if self.is_idle() && self.open.capacity() > OPEN_KEPT_MAX {
+            self.open = Vec::new();
+        }
     }
 
     /// Reads up to the end of a reply, and returns it if it is there.
@@ -196,7 +189,7 @@ impl ReplyParser {
             let whole = match self.state {
                 State::Element => self.on_element(data, &mut at)?,
                 State::Line => {
-                    at += self.on_line(&data[at..])?;
+                    at += self.on_line(&data[at..]);
                     false
                 }
                 State::Number => {
@@ -210,9 +203,10 @@ impl ReplyParser {
                     self.on_line_end(data, &mut at)?
                 }
                 State::Payload => {
-                    let count = (data.len() - at).min(self.payload_left as usize);
-                    at += count;
-                    self.payload_left -= count as u32;
+                    let here = (data.len() - at) as u64;
+                    let count = here.min(self.payload_left);
+                    at += count as usize;
+                    self.payload_left -= count;
                     if self.payload_left == 0 {
                         self.state = State::PayloadBreak;
                     }
@@ -242,16 +236,13 @@ impl ReplyParser {
     #[inline]
     fn on_element(&mut self, data: &[u8], at: &mut usize) -> Result<Whole, BadReply> {
         let kind = data[*at];
-        if self.depth == 0 {
+        if self.open.is_empty() {
             self.begin(kind);
-        } else if self.before + *at as u64 >= REPLY_BYTES_MAX {
-            return Err(BadReply::TooBig);
         }
         *at += 1;
         self.kind = kind;
         match kind {
             b'+' | b'-' => {
-                self.line_len = 0;
                 self.state = State::Line;
             }
             b':' | b'$' | b'*' => {
@@ -278,18 +269,14 @@ impl ReplyParser {
     }
 
     /// A part of a line, up to its CR. Returns how much it read.
-    fn on_line(&mut self, data: &[u8]) -> Result<usize, BadReply> {
-        let found = memchr(b'\r', data);
-        let len = found.unwrap_or(data.len());
-        self.line_len += len;
-        if self.line_len > REPLY_LINE_BYTES_MAX {
-            return Err(BadReply::Line);
+    fn on_line(&mut self, data: &[u8]) -> usize {
+        match memchr(b'\r', data) {
+            Some(len) => {
+                self.state = State::LineEnd;
+                len + 1
+            }
+            None => data.len(),
         }
-        if found.is_some() {
-            self.state = State::LineEnd;
-            return Ok(len + 1);
-        }
-        Ok(len)
     }
 
     fn on_digit(&mut self, byte: u8) -> Result<(), BadReply> {
@@ -328,42 +315,32 @@ impl ReplyParser {
             is_null(number)?;
             return Ok(self.on_element_end(*at));
         };
-        if len > BULK_BYTES_MAX {
-            return Err(BadReply::Bulk);
-        }
-        if self.before + *at as u64 + len + 2 > REPLY_BYTES_MAX {
-            return Err(BadReply::TooBig);
-        }
-        let end = *at + len as usize;
-        if data.get(end..end + 2) == Some(b"\r\n") {
-            *at = end + 2;
+        let rest = &data[*at..];
+        if len < rest.len() as u64 && rest[len as usize..].starts_with(b"\r\n") {
+            *at += len as usize + 2;
             return Ok(self.on_element_end(*at));
         }
-        self.payload_left = len as u32;
+        self.payload_left = len;
         self.state = if len == 0 { State::PayloadBreak } else { State::Payload };
         Ok(false)
     }
 
     /// The head of an array ends at `at`.
     fn on_array(&mut self, number: i64, at: usize) -> Result<Whole, BadReply> {
-        if self.depth == 0 {
+        if self.open.is_empty() {
             self.elements_start = (self.before + at as u64) as u32;
         }
-        if self.depth == REPLY_DEPTH_MAX {
+        if self.open.len() == REPLY_DEPTH_MAX {
             return Err(BadReply::Depth);
         }
         let Ok(count) = u64::try_from(number) else {
             is_null(number)?;
             return Ok(self.on_element_end(at));
         };
-        if count > REPLY_ELEMENTS_MAX {
-            return Err(BadReply::Elements);
-        }
         if count == 0 {
             return Ok(self.on_element_end(at));
         }
-        self.open[self.depth] = count as u32;
-        self.depth += 1;
+        self.open.push(count);
         Ok(false)
     }
 
@@ -371,16 +348,16 @@ impl ReplyParser {
     #[inline]
     fn on_element_end(&mut self, at: usize) -> Whole {
         self.state = State::Element;
-        while self.depth > 0 {
-            if self.depth == 1 && self.recording {
+        while let Some(wanted) = self.open.last_mut() {
+            *wanted -= 1;
+            let is_last = *wanted == 0;
+            if self.open.len() == 1 && self.recording {
                 self.elements.push((self.before + at as u64) as u32);
             }
-            let wanted = &mut self.open[self.depth - 1];
-            *wanted -= 1;
-            if *wanted > 0 {
+            if !is_last {
                 return false;
             }
-            self.depth -= 1;
+            self.open.pop();
         }
         true
     }
@@ -409,6 +386,9 @@ fn is_null(number: i64) -> Result<(), BadReply> {
 
 /// Elements whose memory a parser keeps for the next array.
 const ELEMENTS_KEPT_MAX: usize = 1024;
+
+/// Open arrays whose memory a parser keeps for the next reply.
+const OPEN_KEPT_MAX: usize = 64;
 
 #[cfg(test)]
 mod tests {
@@ -445,29 +425,32 @@ mod tests {
         let deepest = [b"*1\r\n".repeat(REPLY_DEPTH_MAX), b":1\r\n".to_vec()].concat();
         assert_eq!(whole(&deepest).elements().len(), 1);
         let mut parser = ReplyParser::new();
-        assert_eq!(parser.parse(&b"*1\r\n".repeat(100_000)), ReplyStep::Bad(BadReply::Depth));
+        assert_eq!(
+            parser.parse(&b"*1\r\n".repeat(REPLY_DEPTH_MAX + 1)),
+            ReplyStep::Bad(BadReply::Depth)
+        );
         assert_eq!(parser.parse(b"+OK\r\n"), ReplyStep::Bad(BadReply::Depth));
     }
 
     #[test]
-    fn a_reply_as_a_whole_has_a_limit() {
+    fn a_size_is_no_fault() {
         let mut parser = ReplyParser::new();
-        assert_eq!(parser.parse(b"*3\r\n$536870912\r\n"), ReplyStep::Partial);
-        let payload = vec![b'x'; 64 << 20];
-        for _ in 0..8 {
-            assert_eq!(parser.parse(&payload), ReplyStep::Partial);
+        assert_eq!(parser.parse(b"*2\r\n$9223372036854775807\r\nabc"), ReplyStep::Partial);
+        let mut parser = ReplyParser::new();
+        for _ in 0..100 {
+            assert_eq!(parser.parse(b"-"), ReplyStep::Partial);
+            assert_eq!(parser.parse(&[b'x'; 100_000]), ReplyStep::Partial);
+            assert_eq!(parser.parse(b"\r\n"), ReplyStep::Reply { end: 2 });
         }
-        let step = parser.parse(b"\r\n$536870881\r\n");
-        assert_eq!(step, ReplyStep::Bad(BadReply::TooBig));
     }
 
     #[test]
     fn nothing_is_allocated_for_a_count() {
         let mut parser = ReplyParser::new();
         parser.record_elements(true);
-        assert_eq!(parser.parse(b"*268435456\r\n:1\r\n"), ReplyStep::Partial);
+        assert_eq!(parser.parse(b"*999999999999\r\n:1\r\n"), ReplyStep::Partial);
         assert!(parser.elements.capacity() < 100);
-        assert_eq!(parser.bytes_so_far(), 16);
+        assert_eq!(parser.bytes_so_far(), 19);
     }
 
     #[test]
