@@ -94,10 +94,11 @@ impl Chain {
     }
 
     /// Puts a copy of a range of `other` at the end; large pieces are shared instead of copied.
+    /// `mark` is where to look first; ranges that ascend need one for all of them.
     ///
     /// Panics when `range` is not within `other`.
-    pub fn append_range(&mut self, other: &Chain, range: Range<usize>) {
-        other.for_each_piece(range, |piece| match piece {
+    pub fn append_range(&mut self, other: &Chain, range: Range<usize>, mark: &mut Mark) {
+        other.for_each_piece(range, mark, |piece| match piece {
             Piece::Kept(bytes, part) if part.len() >= KEEP_BYTES_MIN => {
                 self.push_kept(bytes.slice(part));
             }
@@ -134,11 +135,11 @@ impl Chain {
         }
     }
 
-    /// Copies a range to `into`.
+    /// Copies a range to `into`. `mark` is as for `append_range`.
     ///
     /// Panics when `range` is not within the chain.
-    pub fn copy_range(&self, range: Range<usize>, into: &mut Vec<u8>) {
-        self.for_each_piece(range, |piece| match piece {
+    pub fn copy_range(&self, range: Range<usize>, into: &mut Vec<u8>, mark: &mut Mark) {
+        self.for_each_piece(range, mark, |piece| match piece {
             Piece::Kept(bytes, part) => into.extend_from_slice(&bytes[part]),
             Piece::Copied(data) => into.extend_from_slice(data),
         });
@@ -162,6 +163,24 @@ impl Chain {
         self.start += count;
         if self.len == 0 {
             self.clear();
+        }
+    }
+
+    /// Takes the first piece out.
+    pub fn pop_piece(&mut self) -> Option<Bytes> {
+        if self.segments.is_empty() {
+            self.seal();
+        }
+        let piece = self.segments.pop_front()?;
+        self.len -= piece.len();
+        Some(piece)
+    }
+
+    /// Puts a piece in front of everything.
+    pub fn push_front(&mut self, piece: Bytes) {
+        if !piece.is_empty() {
+            self.len += piece.len();
+            self.segments.push_front(piece);
         }
     }
 
@@ -223,27 +242,46 @@ impl Chain {
         }
     }
 
-    fn for_each_piece<'a>(&'a self, range: Range<usize>, mut act: impl FnMut(Piece<'a>)) {
+    fn for_each_piece<'a>(
+        &'a self,
+        range: Range<usize>,
+        mark: &mut Mark,
+        mut act: impl FnMut(Piece<'a>),
+    ) {
         assert!(range.start <= range.end && range.end <= self.len, "range beyond the chain");
-        let mut skip = range.start;
+        if range.start < mark.offset {
+            *mark = Mark::default();
+        }
+        let mut skip = range.start - mark.offset;
         let mut left = range.len();
-        for bytes in &self.segments {
-            if left == 0 {
-                return;
+        while left > 0
+            && let Some(bytes) = self.segments.get(mark.segment)
+        {
+            if skip < bytes.len() {
+                let end = bytes.len().min(skip + left);
+                act(Piece::Kept(bytes, skip..end));
+                left -= end - skip;
+                skip = end;
             }
             if skip >= bytes.len() {
                 skip -= bytes.len();
-                continue;
+                mark.segment += 1;
+                mark.offset += bytes.len();
             }
-            let end = bytes.len().min(skip + left);
-            act(Piece::Kept(bytes, skip..end));
-            left -= end - skip;
-            skip = 0;
         }
         if left > 0 {
             act(Piece::Copied(&self.tail[self.start + skip..][..left]));
         }
     }
+}
+
+/// A place in a chain that does not change meanwhile: where a search for a later one begins. A
+/// request of a million keys is looked at a million times, and not from its front each time.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Mark {
+    segment: usize,
+    /// Where that segment begins.
+    offset: usize,
 }
 
 impl std::fmt::Debug for Chain {
@@ -297,13 +335,42 @@ mod tests {
         for start in [0, 2, 4, 9, expected.len() - 5] {
             for end in [start, start + 1, start + 5, expected.len()] {
                 let mut copied = Vec::new();
-                chain.copy_range(start..end, &mut copied);
+                chain.copy_range(start..end, &mut copied, &mut Mark::default());
                 assert_eq!(copied, expected[start..end]);
                 let mut other = Chain::new();
-                other.append_range(&chain, start..end);
+                other.append_range(&chain, start..end, &mut Mark::default());
                 assert_eq!(other.to_vec(), expected[start..end]);
             }
         }
+    }
+
+    #[test]
+    fn one_mark_serves_ranges_in_any_order() {
+        let (mut chain, mut expected) = mixed();
+        let (mut more, again) = mixed();
+        chain.append(&mut more);
+        expected.extend(again);
+        let mut mark = Mark::default();
+        let mut starts: Vec<usize> = (0..expected.len() - 7).step_by(11).collect();
+        starts.extend([0, expected.len() - 7, 5]);
+        for start in starts {
+            let mut copied = Vec::new();
+            chain.copy_range(start..start + 7, &mut copied, &mut mark);
+            assert_eq!(copied, expected[start..start + 7], "at {start}");
+        }
+    }
+
+    #[test]
+    fn pieces_can_be_taken_and_put_back_in_front() {
+        let (mut chain, expected) = mixed();
+        chain.advance(1);
+        let mut seen = Vec::new();
+        while let Some(mut piece) = chain.pop_piece() {
+            seen.extend_from_slice(&piece.split_to(1));
+            chain.push_front(piece);
+        }
+        assert_eq!(seen, expected[1..]);
+        assert_eq!(chain.len(), 0);
     }
 
     #[test]

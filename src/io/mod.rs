@@ -19,7 +19,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use buffer::Buffer;
-pub use chain::Chain;
+pub use chain::{Chain, Mark};
 
 use crate::time::Instant;
 use crate::token::Token;

@@ -1,11 +1,7 @@
 //! A client's connection: its parser, its pipeline, and what it has not taken yet.
 
-use std::collections::VecDeque;
-
-use bytes::Bytes;
-
 use crate::io::{Buffer, Chain};
-use crate::limits::{KEEP_BYTES_MIN, Limits};
+use crate::limits::{Limits, REQUESTS_PER_TURN};
 use crate::proto::resp::RequestParser;
 use crate::proxy::pipeline::Pipeline;
 use crate::time::Instant;
@@ -35,8 +31,11 @@ pub(crate) struct Input {
     /// The bytes of a request whose end has not come.
     pub(crate) partial: Chain,
     /// Received bytes that may not be parsed yet.
-    stash: VecDeque<Bytes>,
-    stashed: usize,
+    stash: Chain,
+    /// The turn that `budget` is for.
+    turn: u32,
+    /// Requests that may still be handled in it.
+    budget: u32,
     /// Whether the worker has been asked to receive for it.
     pub(crate) reading: bool,
     /// True exactly when the client stands in the ready list.
@@ -60,6 +59,9 @@ pub(crate) struct Account {
     pub(crate) dirty: bool,
     /// The server connection whose queue is full.
     pub(crate) blocked_on: Option<Key>,
+    /// Whether `Input::partial` is a whole request, which the parser has read and describes, and
+    /// which is to be dispatched before anything else is parsed.
+    pub(crate) parked: bool,
     /// Since when it has taken nothing, while beyond the soft limit.
     pub(crate) stalled_since: Option<Instant>,
     /// True exactly when the client stands in the list of the stalled.
@@ -92,8 +94,9 @@ impl Client {
         let input = Input {
             parser: RequestParser::new(),
             partial: Chain::new(),
-            stash: VecDeque::new(),
-            stashed: 0,
+            stash: Chain::new(),
+            turn: 0,
+            budget: REQUESTS_PER_TURN,
             reading: true,
             ready: false,
             ended: false,
@@ -107,6 +110,7 @@ impl Client {
             in_send: 0,
             dirty: false,
             blocked_on: None,
+            parked: false,
             stalled_since: None,
             stall_listed: false,
         };
@@ -115,7 +119,12 @@ impl Client {
 
     /// Whether it has bytes that may be parsed now, or an end that may be acted on.
     pub(crate) fn has_work(&self, limits: &Limits) -> bool {
-        (self.input.stashed > 0 || self.input.ended) && self.account.may_parse(limits)
+        (self.has_more() || self.input.ended) && self.account.may_parse(limits)
+    }
+
+    /// Whether there are bytes of it that were not handled.
+    pub(crate) fn has_more(&self) -> bool {
+        self.input.stashed() > 0 || self.account.parked
     }
 
     /// Gives up everything it holds: it is leaving.
@@ -126,49 +135,38 @@ impl Client {
         self.account.blocked_on = None;
         self.account.stalled_since = None;
         self.input.partial = Chain::new();
-        self.input.stash = VecDeque::new();
-        self.input.stashed = 0;
+        self.input.stash = Chain::new();
     }
 }
 
 impl Input {
     /// Bytes that were put aside.
     pub(crate) fn stashed(&self) -> usize {
-        self.stashed
+        self.stash.len()
+    }
+
+    /// What is left of the client's budget for this turn, whole in a new one.
+    pub(crate) fn budget(&mut self, turn: u32) -> &mut u32 {
+        if self.turn != turn {
+            self.turn = turn;
+            self.budget = REQUESTS_PER_TURN;
+        }
+        &mut self.budget
     }
 
     /// Keeps received bytes for later. The buffer can go back to the ring at once.
     pub(crate) fn put_aside(&mut self, buffer: &mut Buffer, start: usize) {
-        let rest = start..buffer.len();
-        if rest.is_empty() {
-            return;
-        }
-        self.stashed += rest.len();
-        let piece = if rest.len() >= KEEP_BYTES_MIN {
-            buffer.keep(rest)
-        } else {
-            Bytes::copy_from_slice(&buffer[rest])
-        };
-        self.stash.push_back(piece);
+        self.stash.push_buffer(buffer, start..buffer.len());
     }
 
     /// The oldest bytes that were put aside.
     pub(crate) fn take_aside(&mut self) -> Option<Buffer> {
-        let piece = self.stash.pop_front()?;
-        self.stashed -= piece.len();
-        if self.stash.is_empty() {
-            self.stash = VecDeque::new();
-        }
-        Some(Buffer::from_bytes(piece))
+        self.stash.pop_piece().map(Buffer::from_bytes)
     }
 
     /// Puts what is left of a piece back to the front.
     pub(crate) fn put_back(&mut self, buffer: &mut Buffer, start: usize) {
-        let rest = start..buffer.len();
-        if !rest.is_empty() {
-            self.stashed += rest.len();
-            self.stash.push_front(buffer.keep(rest));
-        }
+        self.stash.push_front(buffer.keep(start..buffer.len()));
     }
 }
 
@@ -183,10 +181,16 @@ impl Account {
             && self.owed() < limits.output_soft_bytes
     }
 
+    /// Bytes of replies whose turn has come and that the kernel has not taken.
+    #[inline]
+    pub(crate) fn due(&self) -> usize {
+        self.output.len() + self.in_send
+    }
+
     /// Bytes of replies that are held for the client, in order or not.
     #[inline]
     pub(crate) fn owed(&self) -> usize {
-        self.output.len() + self.in_send + self.pipeline.held_bytes()
+        self.due() + self.pipeline.held_bytes()
     }
 
     /// Whether the client has got all that it will get.
@@ -198,6 +202,7 @@ impl Account {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bytes::Bytes;
 
     #[test]
     fn bytes_put_aside_come_back_in_order() {
@@ -209,11 +214,12 @@ mod tests {
         client.input.put_aside(&mut second, 3);
         assert_eq!(client.input.stashed(), 7);
         let mut piece = client.input.take_aside().expect("put aside");
-        assert_eq!(&piece[..], b"cdef");
+        assert_eq!(&piece[..], b"cdefghi");
         client.input.put_back(&mut piece, 3);
         assert_eq!(client.input.stashed(), 4);
-        assert_eq!(&client.input.take_aside().expect("put back")[..], b"f");
-        assert_eq!(&client.input.take_aside().expect("second")[..], b"ghi");
+        client.input.put_aside(&mut second, 1);
+        assert_eq!(&client.input.take_aside().expect("put back")[..], b"fghi");
+        assert_eq!(&client.input.take_aside().expect("after it")[..], b"hi");
         assert!(client.input.take_aside().is_none());
     }
 

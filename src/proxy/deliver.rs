@@ -1,14 +1,15 @@
 //! Replies on their way back: from a server connection to the client whose turn it is.
 
-use log::debug;
-
-use crate::io::{Buffer, Errno};
+use crate::io::{Buffer, Chain, Errno};
+use crate::limits::REPLY_BYTES_MAX;
 use crate::proto::resp::ReplyStep;
+use crate::proxy::client::Client;
 use crate::proxy::gather::Elements;
 use crate::proxy::pipeline::Part;
 use crate::proxy::server::{self, Server, WHOLE, Waiter};
+use crate::proxy::slots::Slots;
 use crate::proxy::source::Source;
-use crate::proxy::{Phase, Proxy, after_replies, reject};
+use crate::proxy::{Phase, Proxy, reject};
 use crate::token::Key;
 
 /// Bytes arrived from a server. Any doubt about whose they are ends the connection.
@@ -17,7 +18,7 @@ pub(crate) fn on_reply_bytes(proxy: &mut Proxy, key: Key, buffer: &mut Buffer) {
     while at < buffer.len() {
         match next_reply(proxy, key, buffer, at) {
             Step::Settled { end } => at = end,
-            Step::Partial => return,
+            Step::Partial => break,
             Step::Doubt => {
                 proxy.pools.counters.server_bad_replies += 1;
                 return fail_server(proxy, key, Some(Errno(libc::EINVAL)));
@@ -52,7 +53,7 @@ fn next_reply(proxy: &mut Proxy, key: Key, buffer: &mut Buffer, at: usize) -> St
     }
     match server.parser.parse(&buffer[at..]) {
         ReplyStep::Partial => {
-            server.partial.push_buffer(buffer, at..buffer.len());
+            keep_partial(proxy, key, waiter, buffer, at);
             Step::Partial
         }
         ReplyStep::Bad(_) => Step::Doubt,
@@ -63,6 +64,27 @@ fn next_reply(proxy: &mut Proxy, key: Key, buffer: &mut Buffer, at: usize) -> St
             Step::Settled { end: at + end }
         }
     }
+}
+
+/// Keeps the bytes of a reply whose end has not come. The parser knows where it will end without
+/// them: those that nobody waits for, and those that nobody could keep, are thrown away.
+fn keep_partial(proxy: &mut Proxy, key: Key, waiter: Waiter, buffer: &mut Buffer, at: usize) {
+    let Some(server) = proxy.pools.servers.find_mut(key) else { return };
+    if waiting_client(&mut proxy.clients, &waiter).is_none() {
+        server.partial = Chain::new();
+        return;
+    }
+    if server.parser.bytes_so_far() <= REPLY_BYTES_MAX {
+        server.partial.push_buffer(buffer, at..buffer.len());
+        return;
+    }
+    server.partial = Chain::new();
+    if let Some(first) = server.waiters.front_mut() {
+        first.abandon();
+    }
+    let mut words = Vec::new();
+    reject::reply_too_large(&mut words);
+    settle_error(proxy, waiter, &words);
 }
 
 /// Puts one whole reply in its client's pipeline.
@@ -83,42 +105,35 @@ fn settle(
         return;
     };
     let account = &mut client.account;
+    let was_due = account.due();
     pools.lend(&mut account.output);
     let Some(server) = pools.servers.find_mut(key) else { return };
     let Server { partial, parser, .. } = server;
     let elements = Elements { start: parser.elements_start(), ends: parser.elements() };
     let source = Source::new(partial, buffer, range);
-    let reply_bytes = source.len();
     let (sequence, part) = (waiter.sequence, part_of(&waiter));
     account.pipeline.settle(sequence, part, source, elements, &mut account.output);
-    after_settling(proxy, waiter.client(), reply_bytes);
+    after_settling(proxy, waiter.client(), was_due);
 }
 
-/// What follows from a client's having been given a reply: its output is flushed, its limits are
-/// looked at, and it may have room for its next requests.
+/// Answers a request with an error of ours in place of a server's reply.
+fn settle_error(proxy: &mut Proxy, waiter: Waiter, words: &[u8]) {
+    let Some(client) = waiting_client(&mut proxy.clients, &waiter) else { return };
+    proxy.pools.counters.requests_failed += 1;
+    let account = &mut client.account;
+    let was_due = account.due();
+    let (sequence, part) = (waiter.sequence, part_of(&waiter));
+    account.pipeline.settle_error(sequence, part, words, &mut account.output);
+    after_settling(proxy, waiter.client(), was_due);
+}
+
+/// What follows from a client's having been given a reply: its limits are looked at, its output
+/// is flushed, and it may have room for its next requests.
 #[inline]
-fn after_settling(proxy: &mut Proxy, key: Key, reply_bytes: usize) {
+fn after_settling(proxy: &mut Proxy, key: Key, was_due: usize) {
+    proxy.after_replies(key, was_due);
     let Some(client) = proxy.clients.find_mut(key) else { return };
-    let limits = &proxy.pools.limits;
-    let owed = client.account.owed();
-    if owed >= limits.output_soft_bytes {
-        // A lone reply is never too much, however large the value.
-        let was_over = owed.saturating_sub(reply_bytes) >= limits.output_soft_bytes;
-        if owed > limits.output_hard_bytes && was_over {
-            proxy.pools.counters.clients_over_output += 1;
-            debug!("client {} has {owed} bytes of replies unread, closed", key.index);
-            return proxy.drop_client(key);
-        }
-        if client.account.stalled_since.is_none() {
-            client.account.stalled_since = Some(proxy.pools.now);
-            if !client.account.stall_listed {
-                client.account.stall_listed = true;
-                proxy.stalled.push(key);
-            }
-        }
-    }
-    after_replies(&mut proxy.pools, client, key);
-    if client.input.stashed() > 0 || client.input.ended {
+    if client.has_more() || client.input.ended {
         proxy.note_ready(key);
     }
 }
@@ -138,13 +153,7 @@ pub(crate) fn fail_server(proxy: &mut Proxy, key: Key, why: Option<Errno>) {
     let mut words = Vec::new();
     reject::failure(why, &mut words);
     for waiter in waiters {
-        if let Some(client) = waiting_client(&mut proxy.clients, &waiter) {
-            proxy.pools.counters.requests_failed += 1;
-            let account = &mut client.account;
-            let (sequence, part) = (waiter.sequence, part_of(&waiter));
-            account.pipeline.settle_error(sequence, part, &words, &mut account.output);
-            after_settling(proxy, waiter.client(), words.len());
-        }
+        settle_error(proxy, waiter, &words);
     }
     release_blocked(proxy, blocked);
 }
@@ -169,10 +178,7 @@ fn release_blocked(proxy: &mut Proxy, blocked: Vec<Key>) {
 
 /// The client that a reply is for; none if it has gone, or is as good as gone.
 #[inline]
-fn waiting_client<'c>(
-    clients: &'c mut crate::proxy::slots::Slots<crate::proxy::client::Client>,
-    waiter: &Waiter,
-) -> Option<&'c mut crate::proxy::client::Client> {
+fn waiting_client<'c>(clients: &'c mut Slots<Client>, waiter: &Waiter) -> Option<&'c mut Client> {
     clients.find_mut(waiter.client()).filter(|client| client.account.phase != Phase::Leaving)
 }
 

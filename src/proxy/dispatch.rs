@@ -20,7 +20,6 @@ pub(crate) fn dispatch(
     request: &Request,
     source: Source<'_>,
 ) {
-    pools.counters.requests += 1;
     let Some(rewritten) = request.rewritten() else {
         return decide(pools, account, client, request, source);
     };

@@ -11,8 +11,6 @@ use crate::token::Key;
 
 /// One server's share of a request.
 struct Fragment {
-    /// The server's number in its pool.
-    number: u32,
     keys: u32,
     connection: Key,
     bytes: u64,
@@ -35,6 +33,9 @@ pub(crate) fn scatter(
     mut source: Source<'_>,
 ) {
     let (mut fragments, order) = share_out(pools, account, routes);
+    if let Some(full) = fragments.iter().find(|fragment| pools.is_full(fragment.connection)) {
+        return pools.park(account, client, full.connection, source);
+    }
     let step = request.keys.step;
     for fragment in &mut fragments {
         write_head(pools, fragment, command, step);
@@ -60,7 +61,7 @@ pub(crate) fn scatter(
             ..Waiter::new(client, sequence, pools.now)
         };
         pools.server_for_output(fragment.connection).queue(waiter, fragment.bytes);
-        pools.after_queueing(account, client, fragment.connection);
+        pools.flush_later(fragment.connection);
     }
 }
 
@@ -76,13 +77,12 @@ fn share_out(pools: &mut Pools, account: &Account, routes: &[u32]) -> (Vec<Fragm
         }
         let index = *of_server[place].get_or_insert_with(|| {
             let connection = pools.connection(account.pool, number, account.lane);
-            fragments.push(Fragment { number, keys: 0, connection, bytes: 0 });
+            fragments.push(Fragment { keys: 0, connection, bytes: 0 });
             fragments.len() as u32 - 1
         });
         fragments[index as usize].keys += 1;
         order.push(index);
     }
-    debug_assert!(fragments.iter().all(|f| routes.contains(&f.number)));
     (fragments, order)
 }
 

@@ -17,6 +17,8 @@ use crate::proxy::source::Source;
 pub(crate) struct Gather {
     split: Split,
     parts: Vec<Part>,
+    /// How many keys each fragment has; for `Split::Collect` only.
+    keys: Vec<u32>,
     /// Which fragment answers each key; filled for `Split::Collect` only.
     order: Vec<u32>,
     waiting: u32,
@@ -47,7 +49,9 @@ impl Gather {
     pub(crate) fn new(split: Split, fragments: usize, order: Vec<u32>) -> Self {
         let mut parts = Vec::with_capacity(fragments);
         parts.resize_with(fragments, || Part::Waiting);
-        Self { split, parts, order, waiting: fragments as u32, held_bytes: 0 }
+        let mut keys = vec![0; fragments];
+        order.iter().for_each(|&part| keys[part as usize] += 1);
+        Self { split, parts, keys, order, waiting: fragments as u32, held_bytes: 0 }
     }
 
     pub(crate) fn is_complete(&self) -> bool {
@@ -124,16 +128,13 @@ impl Gather {
     }
 
     fn first_failure(&self) -> Option<&[u8]> {
-        for (number, part) in self.parts.iter().enumerate() {
+        for (part, &keys) in self.parts.iter().zip(&self.keys) {
             match part {
                 Part::Failed(words) => return Some(words),
-                Part::Elements(_, ends) => {
-                    let keys = self.order.iter().filter(|&&p| p as usize == number).count();
-                    if ends.len() != keys {
-                        return Some(UNEXPECTED);
-                    }
+                Part::Elements(_, ends) if ends.len() != keys as usize => {
+                    return Some(UNEXPECTED);
                 }
-                Part::Waiting | Part::Number(_) | Part::Done => {}
+                Part::Elements(..) | Part::Waiting | Part::Number(_) | Part::Done => {}
             }
         }
         None

@@ -31,6 +31,7 @@ mod source;
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use bytes::Bytes;
 use log::debug;
 
 pub use counters::Counters;
@@ -39,7 +40,7 @@ pub use pool::PoolSetup;
 pub use reject::TOO_MANY_CLIENTS;
 
 use crate::io::{Address, Buffer, Chain, Errno};
-use crate::limits::{Limits, REQUESTS_PER_TURN, STASH_BYTES_MAX};
+use crate::limits::{Limits, STASH_BYTES_MAX};
 use crate::proto::Parsed;
 use crate::proxy::client::{Client, Farewell, Phase};
 use crate::proxy::pools::Pools;
@@ -78,6 +79,8 @@ pub struct Proxy {
     ready: VecDeque<Key>,
     /// Clients beyond the soft limit of unread replies.
     stalled: Vec<Key>,
+    /// Server connections, listed by a tick; kept for its memory.
+    servers: Vec<Key>,
 }
 
 impl Proxy {
@@ -88,6 +91,7 @@ impl Proxy {
             pools: Pools::new(pools, limits, seed),
             ready: VecDeque::new(),
             stalled: Vec::new(),
+            servers: Vec::new(),
         }
     }
 
@@ -178,10 +182,12 @@ impl Proxy {
     /// The periodic net under the deadlines, and the clock of clients that take nothing.
     pub fn on_tick(&mut self, now: Instant) {
         self.pools.now = now;
-        let servers: Vec<Key> = self.pools.servers.keys().collect();
-        for key in servers {
+        let mut servers = std::mem::take(&mut self.servers);
+        servers.extend(self.pools.servers.keys());
+        for key in servers.drain(..) {
             self.on_deadline(now, key);
         }
+        self.servers = servers;
         let stall = self.pools.limits.output_stall;
         for key in std::mem::take(&mut self.stalled) {
             let Some(client) = self.clients.find_mut(key) else { continue };
@@ -214,6 +220,7 @@ impl Proxy {
     /// Gives each client in the ready list one turn.
     pub fn run_ready(&mut self, now: Instant) {
         self.pools.now = now;
+        self.pools.turn = self.pools.turn.wrapping_add(1);
         for _ in 0..self.ready.len() {
             if let Some(key) = self.ready.pop_front() {
                 self.run_client(key);
@@ -264,6 +271,12 @@ impl Proxy {
         Some(server.deadline().map_or(timeout, |deadline| deadline - now))
     }
 
+    /// Whether a client that has ended its side is still owed something.
+    pub fn is_owed(&self, key: Key) -> bool {
+        let client = self.clients.find(key);
+        client.is_some_and(|client| client.account.phase != Phase::Leaving)
+    }
+
     /// The pool of a client.
     pub fn pool_of(&self, key: Key) -> Option<u32> {
         Some(self.clients.find(key)?.account.pool)
@@ -284,11 +297,8 @@ impl Proxy {
         if client.account.phase != Phase::Open {
             return;
         }
-        let read = if client.input.stashed() == 0 {
-            feed(&mut self.pools, client, key, buffer)
-        } else {
-            0
-        };
+        let read = if client.has_more() { 0 } else { self.feed(key, buffer) };
+        let Some(client) = self.clients.find_mut(key) else { return };
         if read == buffer.len() || client.account.phase != Phase::Open {
             return;
         }
@@ -304,21 +314,24 @@ impl Proxy {
     fn run_client(&mut self, key: Key) {
         let Some(client) = self.clients.find_mut(key) else { return };
         client.input.ready = false;
-        let mut budget_spent = false;
-        while client.account.may_parse(&self.pools.limits)
-            && !budget_spent
+        self.unpark(key);
+        while let Some(client) = self.clients.find_mut(key)
+            && *client.input.budget(self.pools.turn) > 0
+            && client.account.may_parse(&self.pools.limits)
             && let Some(mut piece) = client.input.take_aside()
         {
-            let read = feed(&mut self.pools, client, key, &mut piece);
-            budget_spent = read < piece.len();
-            if client.account.phase == Phase::Open {
+            let read = self.feed(key, &mut piece);
+            if let Some(client) = self.clients.find_mut(key)
+                && client.account.phase == Phase::Open
+            {
                 client.input.put_back(&mut piece, read);
             }
         }
+        let Some(client) = self.clients.find_mut(key) else { return };
         if client.account.phase != Phase::Open {
             return;
         }
-        if client.input.stashed() == 0 && client.input.ended {
+        if !client.has_more() && client.input.ended {
             return self.on_client_end(key);
         }
         if client.input.stashed() <= STASH_BYTES_MAX / 2 && !client.input.reading {
@@ -326,6 +339,63 @@ impl Proxy {
             self.pools.wants.push(Want::Read(key));
         }
         self.note_ready(key);
+    }
+
+    /// Dispatches the request that waited for room, if there may be some.
+    fn unpark(&mut self, key: Key) {
+        let Some(client) = self.clients.find_mut(key) else { return };
+        if !client.account.parked || !client.account.may_parse(&self.pools.limits) {
+            return;
+        }
+        let was_due = client.account.due();
+        client.account.parked = false;
+        let Client { input, account } = client;
+        let mut nothing = Buffer::from_bytes(Bytes::new());
+        let source = Source::new(&mut input.partial, &mut nothing, 0..0);
+        dispatch::dispatch(&mut self.pools, account, key, input.parser.request(), source);
+        self.after_replies(key, was_due);
+    }
+
+    /// Parses and handles requests, as many as limits and the client's budget allow. Returns how
+    /// many bytes of `buffer` were read; the rest is to be kept.
+    #[inline]
+    fn feed(&mut self, key: Key, buffer: &mut Buffer) -> usize {
+        let Some(client) = self.clients.find_mut(key) else { return 0 };
+        let was_due = client.account.due();
+        let read = feed(&mut self.pools, client, key, buffer);
+        self.after_replies(key, was_due);
+        read
+    }
+
+    /// What is due once a client's output has grown, or might have: its limits are looked at, and
+    /// it is flushed, or departs. `was_due` is what was due to be sent before.
+    #[inline]
+    fn after_replies(&mut self, key: Key, was_due: usize) {
+        let Some(client) = self.clients.find_mut(key) else { return };
+        let account = &mut client.account;
+        let limits = &self.pools.limits;
+        let owed = account.owed();
+        if owed >= limits.output_soft_bytes && account.phase != Phase::Leaving {
+            // A lone reply is never too much, however large the value.
+            let is_lone = was_due < limits.output_soft_bytes && account.pipeline.len() <= 1;
+            if owed > limits.output_hard_bytes && !is_lone {
+                self.pools.counters.clients_over_output += 1;
+                debug!("client {} has {owed} bytes of replies unread, closed", key.index);
+                return self.drop_client(key);
+            }
+            if account.stalled_since.is_none() {
+                account.stalled_since = Some(self.pools.now);
+                if !account.stall_listed {
+                    account.stall_listed = true;
+                    self.stalled.push(key);
+                }
+            }
+        }
+        if !account.output.is_empty() && !account.dirty {
+            account.dirty = true;
+            self.pools.wants.push(Want::Flush(key));
+        }
+        depart_if_settled(&mut self.pools, client, key);
     }
 
     /// Puts a client in the ready list if it has something to do there.
@@ -340,7 +410,7 @@ impl Proxy {
     fn on_client_end(&mut self, key: Key) {
         let Some(client) = self.clients.find_mut(key) else { return };
         match client.account.phase {
-            Phase::Open if client.input.stashed() > 0 => {
+            Phase::Open if client.has_more() => {
                 client.input.ended = true;
                 self.note_ready(key);
             }
@@ -355,13 +425,14 @@ impl Proxy {
     fn on_client_took(&mut self, key: Key, bytes: usize) {
         let Some(client) = self.clients.find_mut(key) else { return };
         let account = &mut client.account;
-        account.in_send -= bytes.min(account.in_send);
+        assert!(bytes <= account.in_send, "the kernel takes no more than it was given");
+        account.in_send -= bytes;
         if account.stalled_since.is_some() {
             let is_over = account.owed() >= self.pools.limits.output_soft_bytes;
             account.stalled_since = is_over.then_some(self.pools.now);
         }
         depart_if_settled(&mut self.pools, client, key);
-        if client.input.stashed() > 0 || client.input.ended {
+        if client.has_more() || client.input.ended {
             self.note_ready(key);
         }
     }
@@ -375,16 +446,11 @@ impl Proxy {
     }
 }
 
-/// Parses and handles requests, as many as limits and the client's budget allow. Returns how many
-/// bytes of `buffer` were read; the rest is to be kept.
 #[inline]
 fn feed(pools: &mut Pools, client: &mut Client, key: Key, buffer: &mut Buffer) -> usize {
     let mut at = 0;
-    let mut budget = REQUESTS_PER_TURN;
-    while at < buffer.len() {
-        if budget == 0 || !client.account.may_parse(&pools.limits) {
-            break;
-        }
+    let mut budget = *client.input.budget(pools.turn);
+    while at < buffer.len() && budget > 0 && client.account.may_parse(&pools.limits) {
         let Client { input, account } = client;
         match input.parser.parse(&buffer[at..]) {
             Parsed::Partial => {
@@ -398,6 +464,7 @@ fn feed(pools: &mut Pools, client: &mut Client, key: Key, buffer: &mut Buffer) -
             Parsed::Request { end } => {
                 let source = Source::new(&mut input.partial, buffer, at..at + end);
                 dispatch::dispatch(pools, account, key, input.parser.request(), source);
+                pools.counters.requests += 1;
                 at += end;
                 budget -= 1;
             }
@@ -407,13 +474,14 @@ fn feed(pools: &mut Pools, client: &mut Client, key: Key, buffer: &mut Buffer) -
             }
         }
     }
-    after_replies(pools, client, key);
+    *client.input.budget(pools.turn) = budget;
     at
 }
 
 /// Earlier replies first, then what was wrong, then the end.
 fn refuse_protocol(pools: &mut Pools, client: &mut Client, words: Option<&[u8]>) {
     pools.counters.protocol_errors += 1;
+    pools.log_bad_request(client.account.pool, words);
     client.input.partial.clear();
     let account = &mut client.account;
     account.phase = Phase::Draining(Farewell::LastWords);
@@ -426,16 +494,6 @@ fn refuse_protocol(pools: &mut Pools, client: &mut Client, words: Option<&[u8]>)
     }
 }
 
-/// What is due once a client's output has grown, or might have: a flush, or its departure.
-fn after_replies(pools: &mut Pools, client: &mut Client, key: Key) {
-    let account = &mut client.account;
-    if !account.output.is_empty() && !account.dirty {
-        account.dirty = true;
-        pools.wants.push(Want::Flush(key));
-    }
-    depart_if_settled(pools, client, key);
-}
-
 fn depart_if_settled(pools: &mut Pools, client: &mut Client, key: Key) {
     let Phase::Draining(farewell) = client.account.phase else { return };
     if client.account.is_settled() {
@@ -446,3 +504,6 @@ fn depart_if_settled(pools: &mut Pools, client: &mut Client, key: Key) {
         });
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -23,6 +23,8 @@ pub(crate) struct Pools {
     pub(crate) wants: Vec<Want>,
     /// The time of the event at hand.
     pub(crate) now: Instant,
+    /// The number of the turn at hand, for the clients' budgets; wraps.
+    pub(crate) turn: u32,
     /// The server of each key of the request at hand.
     pub(crate) routes: Vec<u32>,
     /// The text of a reply of ours.
@@ -32,6 +34,7 @@ pub(crate) struct Pools {
     random: u64,
     /// When each server's failure was last logged: a dead server fails every request.
     logged: Vec<Vec<Option<Instant>>>,
+    bad_request_logged: Option<Instant>,
 }
 
 impl Pools {
@@ -44,12 +47,14 @@ impl Pools {
             counters: Counters::default(),
             wants: Vec::new(),
             now: Instant::default(),
+            turn: 0,
             routes: Vec::new(),
             words: Vec::new(),
             scratch: Vec::new(),
             spare: Vec::new(),
             random: seed | 1,
             logged,
+            bad_request_logged: None,
         }
     }
 
@@ -93,13 +98,41 @@ impl Pools {
         source: Source<'_>,
     ) {
         let key = self.connection(account.pool, number, account.lane);
+        if self.is_full(key) {
+            return self.park(account, client, key, source);
+        }
         let len = source.len();
         let sequence = account.pipeline.push_waiting(len as u32);
         let waiter = Waiter::new(client, sequence, self.now);
         let server = self.server_for_output(key);
         server.queue(waiter, len as u64);
         source.move_to(&mut server.output);
-        self.after_queueing(account, client, key);
+        self.flush_later(key);
+    }
+
+    /// Whether a connection's queue takes nothing for now.
+    #[inline]
+    pub(crate) fn is_full(&self, key: Key) -> bool {
+        self.servers.find(key).is_some_and(|server| server.is_full(&self.limits))
+    }
+
+    /// Leaves a request with its client until the connection has room; it is dispatched again
+    /// then. The client's parser stands behind it and describes it until then.
+    #[cold]
+    pub(crate) fn park(
+        &mut self,
+        account: &mut Account,
+        client: Key,
+        key: Key,
+        source: Source<'_>,
+    ) {
+        source.park();
+        account.blocked_on = Some(key);
+        account.parked = true;
+        self.counters.clients_blocked += 1;
+        if let Some(server) = self.servers.find_mut(key) {
+            server.blocked.push(client);
+        }
     }
 
     /// The server of a connection that a pool names, its output ready to be written to.
@@ -110,18 +143,13 @@ impl Pools {
         server
     }
 
-    /// Has the server flushed at the end of the turn, and holds the client back if the queue is
-    /// full.
-    pub(crate) fn after_queueing(&mut self, account: &mut Account, client: Key, key: Key) {
+    /// Has a server flushed at the end of the turn.
+    #[inline]
+    pub(crate) fn flush_later(&mut self, key: Key) {
         let server = self.servers.find_mut(key).expect("a pool names open connections only");
         if !server.dirty {
             server.dirty = true;
             self.wants.push(Want::Flush(key));
-        }
-        if server.is_full(&self.limits) && account.blocked_on.is_none() {
-            account.blocked_on = Some(key);
-            server.blocked.push(client);
-            self.counters.clients_blocked += 1;
         }
     }
 
@@ -192,6 +220,16 @@ impl Pools {
         self.random ^= self.random >> 7;
         self.random ^= self.random << 17;
         (self.random >> 32) as u32
+    }
+
+    /// A line about a client that broke the protocol: a wrong port, an attack, a bug.
+    pub(crate) fn log_bad_request(&mut self, pool: u32, words: Option<&[u8]>) {
+        if self.bad_request_logged.is_some_and(|last| self.now - last < LOG_INTERVAL) {
+            return;
+        }
+        self.bad_request_logged = Some(self.now);
+        let words = words.map_or("HTTP on this port".into(), String::from_utf8_lossy);
+        warn!("pool {}: a client is closed: {words}", self.pools[pool as usize].setup.name);
     }
 
     fn log_failure(&mut self, pool: u32, number: u32, why: Option<Errno>) {

@@ -26,6 +26,11 @@ pub(crate) fn failure(why: Option<Errno>, into: &mut Vec<u8>) {
     error(why.map_or("unknown", Errno::words), into);
 }
 
+/// A reply that nobody could keep.
+pub(crate) fn reply_too_large(into: &mut Vec<u8>) {
+    error("The reply of the server is too large for the proxy", into);
+}
+
 /// A command that is not in the table.
 pub(crate) fn unknown(request: &Request, source: &Source<'_>, into: &mut Vec<u8>) {
     let mut scratch = Vec::new();

@@ -46,7 +46,7 @@ pub(crate) struct Server {
     pub(crate) queued: u64,
     pub(crate) taken: u64,
     pub(crate) sent: u64,
-    /// Clients that wait until the queue is shorter.
+    /// Clients with a request that waits until the queue is shorter.
     pub(crate) blocked: Vec<Key>,
 }
 
@@ -99,6 +99,11 @@ impl Waiter {
         }
     }
 
+    /// Makes it wait for nobody: the reply is read and thrown away.
+    pub(crate) fn abandon(&mut self) {
+        self.client_index = u32::MAX;
+    }
+
     pub(crate) fn client(&self) -> Key {
         Key::new(Role::Client, self.client_index, self.client_generation)
     }
@@ -137,7 +142,7 @@ impl Server {
         start < self.taken.min(self.sent + SEND_BYTES_MAX as u64)
     }
 
-    /// Whether clients that add to the queue should wait.
+    /// Whether a request must wait with its client until the queue is shorter.
     pub(crate) fn is_full(&self, limits: &Limits) -> bool {
         self.waiters.len() >= limits.server_queue_requests_max
             || self.unsent() >= limits.server_queue_bytes_max as u64

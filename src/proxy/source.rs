@@ -1,8 +1,9 @@
 //! The bytes of one whole request or reply, wherever they are.
 
+use std::cell::Cell;
 use std::ops::Range;
 
-use crate::io::{Buffer, Chain};
+use crate::io::{Buffer, Chain, Mark};
 
 /// One message: what came in earlier buffers, and then a part of the buffer at hand.
 ///
@@ -15,12 +16,14 @@ pub(crate) struct Source<'a> {
     before: &'a mut Chain,
     buffer: &'a mut Buffer,
     range: Range<usize>,
+    /// Where in `before` the last part was: keys are looked at in ascending order.
+    mark: Cell<Mark>,
 }
 
 impl<'a> Source<'a> {
     pub(crate) fn new(before: &'a mut Chain, buffer: &'a mut Buffer, range: Range<usize>) -> Self {
         debug_assert!(range.end <= buffer.len());
-        Self { before, buffer, range }
+        Self { before, buffer, range, mark: Cell::default() }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -36,7 +39,9 @@ impl<'a> Source<'a> {
             return &self.buffer[start..start + part.len()];
         }
         scratch.clear();
-        self.before.copy_range(part.start..part.end.min(split), scratch);
+        let mut mark = self.mark.get();
+        self.before.copy_range(part.start..part.end.min(split), scratch, &mut mark);
+        self.mark.set(mark);
         if part.end > split {
             scratch.extend_from_slice(&self.buffer[self.range.start..][..part.end - split]);
         }
@@ -47,7 +52,7 @@ impl<'a> Source<'a> {
     pub(crate) fn append_part(&mut self, part: Range<usize>, into: &mut Chain) {
         let split = self.before.len();
         if part.start < split {
-            into.append_range(self.before, part.start..part.end.min(split));
+            into.append_range(self.before, part.start..part.end.min(split), self.mark.get_mut());
         }
         if part.end > split {
             let start = self.range.start + part.start.saturating_sub(split);
@@ -68,10 +73,15 @@ impl<'a> Source<'a> {
     /// Copies all of it to the end of `into`.
     pub(crate) fn copy_to(self, into: &mut Vec<u8>) {
         if !self.before.is_empty() {
-            self.before.copy_range(0..self.before.len(), into);
+            self.before.copy_range(0..self.before.len(), into, &mut Mark::default());
             self.before.clear();
         }
         into.extend_from_slice(&self.buffer[self.range]);
+    }
+
+    /// Leaves all of it where its first part is.
+    pub(crate) fn park(self) {
+        self.before.push_buffer(self.buffer, self.range);
     }
 
     /// Forgets it.

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::io::{Buffer, Chain, Errno, Fd, What};
+use crate::io::{Buffer, Chain, Errno, Fd, Mark, What};
 use crate::limits::{SEND_BYTES_MAX, SEND_PIECES_MAX};
 use crate::sim::buffers::Buffers;
 use crate::sim::faults::Fault;
@@ -143,7 +143,7 @@ pub(super) fn step_send(operation: Operation, net: &mut Network) -> Step {
                 count = net.random.between(1, count);
             }
             let mut piece = Vec::with_capacity(count);
-            output.copy_range(taken..taken + count, &mut piece);
+            output.copy_range(taken..taken + count, &mut piece, &mut Mark::default());
             net.links[link].ring_write(&piece);
             taken += count;
             if taken == goal || short || cancelled {

@@ -1,0 +1,185 @@
+//! The proxy by itself: events in, wants out.
+
+use bytes::Bytes;
+
+use super::*;
+use crate::distribution::{DistributionKind, Node, RoutingTable};
+use crate::hash::HashKind;
+
+fn proxy(limits: Limits) -> Proxy {
+    let names = ["127.0.0.1:1", "127.0.0.1:2"];
+    let nodes = names.map(|name| Node { name: name.to_owned(), weight: 1 });
+    let address = Address::Unix("/nowhere".into());
+    let setup = PoolSetup {
+        name: "alpha".to_owned(),
+        routing: RoutingTable::new(
+            HashKind::default(),
+            None,
+            DistributionKind::Modula,
+            &nodes,
+            &[false, false],
+        ),
+        servers: names.map(|name| (name.to_owned(), address.clone())).to_vec(),
+        timeout: None,
+        server_connections: 1,
+        preconnect: false,
+    };
+    Proxy::new(vec![setup], limits, 1)
+}
+
+fn at(seconds: u64) -> Instant {
+    Instant::from_nanos(seconds * 1_000_000_000)
+}
+
+fn receive(proxy: &mut Proxy, key: Key, bytes: &[u8]) {
+    proxy.on_received(at(1), key, &mut Buffer::from_bytes(Bytes::copy_from_slice(bytes)));
+}
+
+fn wants(proxy: &mut Proxy) -> Vec<Want> {
+    let mut wants = Vec::new();
+    proxy.take_wants(&mut wants);
+    wants
+}
+
+/// The server connections that a proxy wants to have, connected.
+fn connect_all(proxy: &mut Proxy) -> Vec<Key> {
+    let connects = |want| match want {
+        Want::Connect { key, .. } => Some(key),
+        Want::Flush(_) | Want::Read(_) | Want::Pause(_) | Want::Farewell(_) | Want::Close(_) => {
+            None
+        }
+    };
+    let keys: Vec<Key> = wants(proxy).into_iter().filter_map(connects).collect();
+    keys.iter().for_each(|&key| proxy.on_connected(at(1), key, Ok(())));
+    keys
+}
+
+#[test]
+fn a_client_that_takes_none_of_our_own_replies_is_closed_too() {
+    let limits =
+        Limits { output_soft_bytes: 20, output_stall: Duration::from_secs(5), ..Limits::default() };
+    let mut proxy = proxy(limits);
+    let client = proxy.on_accept(0);
+    receive(&mut proxy, client, &b"PING\r\n".repeat(10));
+    proxy.on_tick(at(5));
+    assert!(!wants(&mut proxy).contains(&Want::Close(client)));
+    proxy.on_tick(at(6));
+    assert_eq!(wants(&mut proxy), [Want::Close(client)]);
+    assert_eq!(proxy.counters().clients_stalled, 1);
+}
+
+#[test]
+fn a_lone_reply_over_the_hard_limit_passes_and_the_next_does_not() {
+    let limits = Limits { output_soft_bytes: 20, output_hard_bytes: 50, ..Limits::default() };
+    let mut proxy = proxy(limits);
+    let client = proxy.on_accept(0);
+    receive(&mut proxy, client, b"GET a\r\nGET a\r\n");
+    let server = connect_all(&mut proxy)[0];
+    proxy.take_output(server).expect("two requests");
+    let reply = [&b"$60\r\n"[..], &[b'x'; 60], b"\r\n"].concat();
+    receive(&mut proxy, server, &reply);
+    assert!(!wants(&mut proxy).contains(&Want::Close(client)));
+    receive(&mut proxy, server, &reply);
+    assert!(wants(&mut proxy).contains(&Want::Close(client)));
+    assert_eq!(proxy.counters().clients_over_output, 1);
+}
+
+#[test]
+fn a_lone_gather_over_the_hard_limit_passes() {
+    let limits = Limits { output_soft_bytes: 20, output_hard_bytes: 50, ..Limits::default() };
+    let mut proxy = proxy(limits);
+    let client = proxy.on_accept(0);
+    receive(&mut proxy, client, b"MGET a b c d e f\r\n");
+    let servers = connect_all(&mut proxy);
+    assert_eq!(servers.len(), 2, "the keys are on both servers");
+    for server in servers {
+        let request = proxy.take_output(server).expect("a fragment").to_vec();
+        let keys = usize::from(request[1] - b'1');
+        let value = [&b"$60\r\n"[..], &[b'x'; 60], b"\r\n"].concat();
+        receive(
+            &mut proxy,
+            server,
+            &[format!("*{keys}\r\n").as_bytes(), &value.repeat(keys)].concat(),
+        );
+    }
+    assert!(!wants(&mut proxy).contains(&Want::Close(client)));
+    assert_eq!(proxy.take_output(client).map(|output| output.len()), Some(4 + 6 * 67));
+}
+
+#[test]
+fn clients_that_come_and_go_cannot_fill_a_queue_that_nobody_empties() {
+    let limits = Limits { server_queue_bytes_max: 1000, ..Limits::default() };
+    let mut proxy = proxy(limits);
+    let request = [&b"*3\r\n$3\r\nSET\r\n$1\r\na\r\n$300\r\n"[..], &[b'x'; 300], b"\r\n"].concat();
+    for _ in 0..20 {
+        let client = proxy.on_accept(0);
+        receive(&mut proxy, client, &request);
+        proxy.on_error(at(1), client, Errno(libc::ECONNRESET));
+        proxy.on_closed(client);
+    }
+    let server = connect_all(&mut proxy)[0];
+    let queued = proxy.take_output(server).expect("requests").len();
+    assert!(queued <= 1000 + request.len(), "{queued} bytes are queued");
+}
+
+#[test]
+fn requests_that_wait_for_room_are_sent_once_and_in_order() {
+    let limits = Limits { server_queue_requests_max: 2, ..Limits::default() };
+    let mut proxy = proxy(limits);
+    let client = proxy.on_accept(0);
+    receive(&mut proxy, client, b"GET a\r\n*2\r\n$3\r\nGET\r\n$1\r\na\r\nGET a\r\n*3\r\n$4");
+    receive(&mut proxy, client, b"\r\nMGET\r\n$1\r\na\r\n$1\r\nb\r\nGET a\r\n");
+    proxy.on_end(at(1), client);
+    let (mut servers, mut replies) = (Vec::new(), Vec::new());
+    for _ in 0..20 {
+        proxy.run_ready(at(1));
+        servers.extend(connect_all(&mut proxy));
+        for &server in &servers {
+            let requests = proxy.take_output(server).map(|output| output.to_vec());
+            let requests = String::from_utf8(requests.unwrap_or_default()).expect("text");
+            for request in requests.split('*').skip(1) {
+                let is_part = request.contains("mget");
+                let reply: &[u8] = if is_part { b"*1\r\n+y\r\n" } else { b"+x\r\n" };
+                receive(&mut proxy, server, reply);
+            }
+        }
+        replies.extend(proxy.take_output(client).map(|output| output.to_vec()).unwrap_or_default());
+    }
+    assert_eq!(
+        replies.escape_ascii().to_string(),
+        b"+x\r\n+x\r\n+x\r\n*2\r\n+y\r\n+y\r\n+x\r\n".escape_ascii().to_string()
+    );
+    assert!(proxy.counters().clients_blocked > 0);
+}
+
+#[test]
+fn a_reply_that_nobody_waits_for_is_not_kept() {
+    let mut proxy = proxy(Limits::default());
+    let client = proxy.on_accept(0);
+    receive(&mut proxy, client, b"GET a\r\n");
+    let server = connect_all(&mut proxy)[0];
+    proxy.take_output(server).expect("a request");
+    receive(&mut proxy, server, b"$100\r\nabc");
+    proxy.on_error(at(1), client, Errno(libc::ECONNRESET));
+    receive(&mut proxy, server, &[b'x'; 90]);
+    assert_eq!(proxy.pools.servers.find(server).map(|server| server.partial.len()), Some(0));
+    receive(&mut proxy, server, b"1234567\r\n");
+    assert_eq!(proxy.counters().replies_swallowed, 1);
+    assert_eq!(proxy.counters().server_failures, 0);
+}
+
+#[test]
+fn a_budget_is_for_a_turn_however_the_bytes_come() {
+    let mut proxy = proxy(Limits { in_flight_requests_max: usize::MAX, ..Limits::default() });
+    let client = proxy.on_accept(0);
+    for _ in 0..4 {
+        receive(&mut proxy, client, &b"PING\r\n".repeat(300));
+    }
+    assert_eq!(proxy.counters().requests, u64::from(crate::limits::REQUESTS_PER_TURN));
+    assert!(proxy.has_ready());
+    proxy.run_ready(at(1));
+    assert_eq!(proxy.counters().requests, 2 * u64::from(crate::limits::REQUESTS_PER_TURN));
+    proxy.run_ready(at(1));
+    assert_eq!(proxy.counters().requests, 1200);
+    assert!(!proxy.has_ready());
+}
