@@ -117,12 +117,16 @@ impl Output {
         }
     }
 
-    /// The old file stays in use when the new one cannot be opened.
+    /// The old file stays in use when the new one cannot be opened, and says so.
     fn reopen(&mut self) {
-        if let Some(path) = &self.path
-            && let Ok(file) = append_to(path)
-        {
-            self.file = Some(file);
+        let Some(path) = &self.path else { return };
+        match append_to(path) {
+            Ok(file) => self.file = Some(file),
+            Err(why) => {
+                let line = format!("cannot open {} again: {why}\n", path.display());
+                // If this fails too, there is nowhere left to say it.
+                let _ = self.write(line.as_bytes());
+            }
         }
     }
 }

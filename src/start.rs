@@ -1,15 +1,16 @@
 //! From a checked configuration to running workers, and to their end.
 //!
 //! ```text
-//!   main thread: signals blocked -> log -> probe -> listen -> worker 0 (accepts, hears signals)
-//!                                                     +-----> threads: worker 1, 2, ...
+//!   main thread: signals blocked -> log -> probe -> listen -> rings -> worker 0, which accepts
+//!                                                              |       and hears signals
+//!                                                              +-> threads: worker 1, 2, ...
 //! ```
 //!
 //! Whatever can fail is tried before the first client is let in, and fails with one line.
 
 use std::io::ErrorKind;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -54,11 +55,21 @@ pub(crate) enum StartError {
     Ring(WaitError),
 }
 
-/// Runs until a signal ends it.
+/// Runs until a signal ends it. What goes wrong is logged too: with a log file, standard error may
+/// be nowhere.
 pub(crate) fn run(cli: &Cli, config: &Config) -> Result<(), StartError> {
     signals::ignore_pipe();
     let signals = signals::block_and_watch(&[libc::SIGINT, libc::SIGTERM, libc::SIGHUP])?;
     let log = start_log(cli)?;
+    let result = run_logged(cli, config, signals, &log);
+    if let (Err(why), true) = (&result, cli.output.is_some()) {
+        error!("{why}");
+    }
+    log.finish();
+    result
+}
+
+fn run_logged(cli: &Cli, config: &Config, signals: Fd, log: &Log) -> Result<(), StartError> {
     let features = ring::probe()?;
     let workers = match cli.workers {
         Workers::Count(count) => count.get(),
@@ -67,6 +78,9 @@ pub(crate) fn run(cli: &Cli, config: &Config) -> Result<(), StartError> {
     let limits = limits(config, workers)?;
     let pools: Vec<PoolSetup> = config.pools.iter().map(pool_setup).collect::<Result<_, _>>()?;
     let shared = Arc::new(Shared::new(workers, pools.len())?);
+    let listeners = listen_all(config)?;
+    let ring = ring_of(&shared, 0, Some(signals)).map_err(CannotRun::from)?;
+    watch_memory()?;
     let setup = |number, listeners| Setup {
         number,
         pools: pools.clone(),
@@ -76,23 +90,19 @@ pub(crate) fn run(cli: &Cli, config: &Config) -> Result<(), StartError> {
         shared: Arc::clone(&shared),
     };
     let crew = Crew::spawn(&shared, (1..workers).map(|number| setup(number, Vec::new())))?;
-    let ring = new_ring(&shared, 0, Some(signals))?;
     info!("ringcracker-{} started on pid {}", env!("CARGO_PKG_VERSION"), std::process::id());
     info!("Linux {}, {features}", process::kernel_release());
-    let listeners = listen_all(config)?;
     for pool in &config.pools {
         log_pool(pool, workers);
     }
-    watch_memory()?;
     let mut worker = Worker::new(ring, setup(0, listeners));
-    let result = run_first(&mut worker, &log);
+    let result = run_first(&mut worker, log);
     worker.log_summary();
     drop(worker);
     shared.stop();
-    crew.join();
+    let others = crew.join();
     info!("done");
-    log.finish();
-    result
+    result.and(others)
 }
 
 /// Starts the thread that gives free memory back: a burst of large values is not for ever.
@@ -120,63 +130,56 @@ fn run_first(worker: &mut Worker<Uring>, log: &Log) -> Result<(), StartError> {
                 return Ok(());
             }
             Ok(Running::Stop) => return Ok(()),
-            Err(why) => {
-                error!("the ring failed: {why:?}");
-                return Err(StartError::Ring(why));
-            }
+            Err(why) => return Err(StartError::Ring(why)),
         }
     }
 }
 
 /// The workers beside the first, each in a thread with its own ring.
-struct Crew(Vec<JoinHandle<()>>);
+struct Crew(Vec<JoinHandle<Result<(), StartError>>>);
 
 impl Crew {
-    /// Starts them, and returns once each has its ring.
+    /// Starts them, and returns once each has its ring; none is left running if one has not.
     fn spawn(shared: &Shared, setups: impl Iterator<Item = Setup>) -> Result<Self, StartError> {
         let (ready, readiness) = channel();
-        let mut threads = Vec::new();
+        let mut crew = Self(Vec::new());
+        let mut failed = None;
         for setup in setups {
             let ready = ready.clone();
             let name = format!("worker-{}", setup.number);
             let thread = std::thread::Builder::new().name(name);
-            threads.push(thread.spawn(move || run_other(setup, ready))?);
-        }
-        drop(ready);
-        let crew = Self(threads);
-        match Self::first_refusal(&readiness) {
-            None => Ok(crew),
-            Some(why) => {
-                shared.stop();
-                crew.join();
-                Err(CannotRun::from(why).into())
+            match thread.spawn(move || run_other(setup, ready)) {
+                Ok(thread) => crew.0.push(thread),
+                Err(why) => failed = Some(StartError::System(why)),
             }
         }
-    }
-
-    fn first_refusal(readiness: &Receiver<Result<(), SetupError>>) -> Option<SetupError> {
-        readiness.iter().find_map(Result::err)
-    }
-
-    fn join(self) {
-        for thread in self.0 {
-            // A worker that panics aborts the process, so there is no other outcome.
-            let _ = thread.join();
+        drop(ready);
+        let ready_count = readiness.iter().count();
+        if failed.is_none() && ready_count == crew.0.len() {
+            return Ok(crew);
         }
+        shared.stop();
+        let joined = crew.join();
+        Err(failed.or(joined.err()).expect("a worker that is not ready says why"))
+    }
+
+    /// Waits for their end. Errors: the first that any of them ended with.
+    fn join(self) -> Result<(), StartError> {
+        let mut result = Ok(());
+        for thread in self.0 {
+            // A worker that panics aborts the process, so a join has no other outcome.
+            result = result.and(thread.join().unwrap_or(Ok(())));
+        }
+        result
     }
 }
 
-fn run_other(setup: Setup, ready: Sender<Result<(), SetupError>>) {
+/// The turns of another worker. `ready` hears once that it has its ring, and is let go of.
+fn run_other(setup: Setup, ready: Sender<()>) -> Result<(), StartError> {
     let (number, shared) = (setup.number, Arc::clone(&setup.shared));
-    let ring = match ring_of(&shared, number, None) {
-        Ok(ring) => ring,
-        Err(why) => {
-            let _ = ready.send(Err(why));
-            return;
-        }
-    };
-    // The starter waits until each worker has let go of its end.
-    let _ = ready.send(Ok(()));
+    let ring = ring_of(&shared, number, None).map_err(CannotRun::from)?;
+    // The starter waits for it until every sender is gone.
+    let _ = ready.send(());
     drop(ready);
     let mut worker = Worker::new(ring, setup);
     loop {
@@ -186,15 +189,12 @@ fn run_other(setup: Setup, ready: Sender<Result<(), SetupError>>) {
             Err(why) => {
                 error!("worker {number}: the ring failed: {why:?}");
                 shared.stop();
-                break;
+                return Err(StartError::Ring(why));
             }
         }
     }
     worker.log_summary();
-}
-
-fn new_ring(shared: &Shared, number: usize, signals: Option<Fd>) -> Result<Uring, CannotRun> {
-    ring_of(shared, number, signals).map_err(CannotRun::from)
+    Ok(())
 }
 
 fn ring_of(shared: &Shared, number: usize, signals: Option<Fd>) -> Result<Uring, SetupError> {

@@ -32,11 +32,14 @@ impl<R: Ring> Worker<R> {
                 self.on_stream_end(now, key);
             }
             Ok(mut buffer) => {
+                self.pace.on_receive(&mut socket.seen);
                 self.on_bytes(now, key, &mut buffer);
                 self.ring.give_back(buffer);
             }
-            // By now the buffers that ran out have come back: the end of the turn arms it again.
-            Err(Errno(libc::ENOBUFS)) => {}
+            Err(Errno(libc::ENOBUFS)) => {
+                self.starved.push_back(key);
+                return self.close_if_quiet(key);
+            }
             Err(Errno(libc::ECANCELED)) => {
                 if !was_cancelling && socket.phase == Phase::Open && key.role == Role::Server {
                     self.proxy.on_deadline(now, key);
@@ -68,6 +71,7 @@ impl<R: Ring> Worker<R> {
                 let goes_on = !output.is_empty() && socket.phase == Phase::Open;
                 if goes_on {
                     socket.sending = true;
+                    self.pace.on_send();
                     self.ring.send(key.token(OpKind::Send), socket.fd, output);
                     self.proxy.on_sent(now, key, count);
                 } else {
@@ -125,7 +129,13 @@ impl<R: Ring> Worker<R> {
     fn on_stream_end(&mut self, now: Instant, key: Key) {
         let Some(socket) = self.sockets.find(key) else { return };
         match socket.phase {
-            Phase::Open => self.proxy.on_end(now, key),
+            Phase::Open => {
+                self.proxy.on_end(now, key);
+                // It is not read any more, and may vanish while replies are still to come.
+                if key.role == Role::Client && self.proxy.is_owed(key) {
+                    self.watch_hangup(key);
+                }
+            }
             Phase::LastWords { .. } => self.begin_close(key),
             Phase::Closing => {}
         }

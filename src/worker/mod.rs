@@ -3,8 +3,11 @@
 //! ```text
 //!   turn:  wait -> copy completions out -> dispatch each -> ready list -> carry out wants
 //!           ^                                                                  |
-//!           +---- submit: one system call, however many clients spoke ---------+
+//!           +------------------ submit: one system call for all ---------------+
 //! ```
+//!
+//! One call brings what the kernel has worked off: with deferred task work that is at most 20
+//! completions, or as many as were waited for (Linux 6.18, measured with 1,000 ready sockets).
 //!
 //! **Knows nothing of:** protocols, keys, routing. It holds sockets and carries out what the
 //! proxy wants.
@@ -15,6 +18,7 @@ mod pace;
 mod socket;
 mod wants;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use log::{info, warn};
@@ -26,6 +30,7 @@ use crate::limits::Limits;
 use crate::proxy::{Counters, Occupancy, PoolSetup, Proxy, Want};
 use crate::time::Instant;
 use crate::token::{Key, OpKind, Role};
+use crate::worker::pace::Pace;
 use crate::worker::socket::{Socket, Sockets};
 
 /// What a worker is told at its start.
@@ -76,14 +81,20 @@ pub struct Worker<R: Ring> {
     clients_max: usize,
     shared: Arc<Shared>,
     started: bool,
-    running: Running,
+    /// Whether the end of the worker was asked for.
+    stopping: bool,
+    /// Signals that the caller has not been told of.
+    signals: VecDeque<i32>,
     tick_due: bool,
+    pace: Pace,
     /// Events of the turn; kept for its memory.
     events: Vec<Event>,
     /// Wants of the turn; kept for its memory.
     wants: Vec<Want>,
     /// Sockets whose receive has ended and is to be armed again, if it is still wanted.
     rearm: Vec<Key>,
+    /// Sockets whose receive found no buffer; a few are armed again each turn.
+    starved: VecDeque<Key>,
     /// Sockets that are closing; each tick asks again for the end of what is armed.
     closing: Vec<Key>,
     /// Sockets in their last words, for their clock.
@@ -113,11 +124,14 @@ impl<R: Ring> Worker<R> {
             number: setup.number,
             shared: setup.shared,
             started: false,
-            running: Running::On,
+            stopping: false,
+            signals: VecDeque::new(),
             tick_due: false,
+            pace: Pace::default(),
             events: Vec::new(),
             wants: Vec::new(),
             rearm: Vec::new(),
+            starved: VecDeque::new(),
             closing: Vec::new(),
             last_words: Vec::new(),
         }
@@ -127,15 +141,17 @@ impl<R: Ring> Worker<R> {
     ///
     /// Errors: the ring cannot go on; the process should end.
     pub fn turn(&mut self) -> Result<Running, WaitError> {
-        let is_idle = self.started && !self.proxy.has_ready();
+        let is_idle = self.started
+            && !self.proxy.has_ready()
+            && self.starved.is_empty()
+            && self.signals.is_empty();
         let mut events = std::mem::take(&mut self.events);
-        let now = self.ring.wait(pace::next(is_idle), &mut events)?;
+        let now = self.ring.wait(self.pace.next(is_idle), &mut events)?;
         if !self.started {
             self.started = true;
             self.proxy.start(now);
             self.accept_all();
         }
-        self.running = Running::On;
         for event in events.drain(..) {
             self.dispatch(now, event);
         }
@@ -147,7 +163,10 @@ impl<R: Ring> Worker<R> {
             self.on_tick(now);
         }
         self.carry_out_wants(now);
-        Ok(self.running)
+        if self.stopping {
+            return Ok(Running::Stop);
+        }
+        Ok(self.signals.pop_front().map_or(Running::On, Running::Signal))
     }
 
     /// The ring.
@@ -174,13 +193,14 @@ impl<R: Ring> Worker<R> {
             What::Connected(result) => self.on_connected(now, key, result),
             What::HungUp(result) => self.on_hung_up(now, key, result),
             What::Tick => self.tick_due = true,
-            What::Signal(number) => self.running = Running::Signal(number),
+            What::Signal(number) => self.signals.push_back(number),
             What::Mail => self.read_mail(),
         }
     }
 
     fn on_tick(&mut self, now: Instant) {
         self.proxy.on_tick(now);
+        self.pace.on_tick();
         self.accept_all();
         self.tick_last_words(now);
         self.tick_closing();
@@ -190,7 +210,7 @@ impl<R: Ring> Worker<R> {
         while let Some(mail) = self.shared.mailbox(self.number).take() {
             match mail {
                 Mail::Client { fd, pool } => self.serve(fd, pool),
-                Mail::Stop => self.running = Running::Stop,
+                Mail::Stop => self.stopping = true,
             }
         }
     }
@@ -247,10 +267,11 @@ impl<R: Ring> Worker<R> {
         let worker = self.shared.fewest(listener.pool);
         if worker != self.number {
             let mail = Mail::Client { fd, pool: listener.pool };
+            self.shared.add_client(worker, listener.pool);
             if self.shared.mailbox(worker).post(mail).is_ok() {
-                self.shared.add_client(worker, listener.pool);
                 return;
             }
+            self.shared.remove_client(worker, listener.pool);
         }
         self.shared.add_client(self.number, listener.pool);
         self.serve(fd, listener.pool);

@@ -23,6 +23,8 @@ pub(crate) struct Socket {
     /// Whether the receive is to be armed again when it ends.
     pub(crate) wants_recv: bool,
     pub(crate) hangup: Operation,
+    /// The tick in which bytes last arrived, for `Pace`.
+    pub(crate) seen: u8,
     /// True exactly when a send has been asked for and has not come back.
     pub(crate) sending: bool,
     /// True exactly when a connect has been asked for and has not come back.
@@ -59,6 +61,7 @@ impl Socket {
             recv: Operation::Off,
             wants_recv: false,
             hangup: Operation::Off,
+            seen: 0,
             sending: false,
             connecting,
         }

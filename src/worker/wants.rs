@@ -1,7 +1,7 @@
 //! Carrying out what the proxy wants: connects, sends, receives, and the careful way to close.
 
 use crate::io::{How, Ring};
-use crate::limits::{LAST_WORDS_BYTES_MAX, LAST_WORDS_TIME};
+use crate::limits::{LAST_WORDS_BYTES_MAX, LAST_WORDS_TIME, RECV_BUFFERS};
 use crate::proxy::Want;
 use crate::time::Instant;
 use crate::token::{Key, OpKind, Role};
@@ -43,6 +43,7 @@ impl<R: Ring> Worker<R> {
         }
         if let Some(output) = self.proxy.take_output(key) {
             socket.sending = true;
+            self.pace.on_send();
             self.ring.send(key.token(OpKind::Send), socket.fd, output);
         }
     }
@@ -181,23 +182,29 @@ impl<R: Ring> Worker<R> {
         self.rearm.push(key);
     }
 
-    /// Arms the receives that have ended and are still wanted. At the end of a turn all buffers
-    /// are back, so one that ran out of them does not spin.
+    /// Arms the receives that have ended and are still wanted. Of those that found no buffer no
+    /// more than there are buffers, all of which are back at the end of a turn: or each turn would
+    /// arm them all again for a few.
     fn arm_receives(&mut self, now: Instant) {
         let mut rearm = std::mem::take(&mut self.rearm);
+        let starved = self.starved.len().min(usize::from(RECV_BUFFERS) / 2);
+        rearm.extend(self.starved.drain(..starved));
         for key in rearm.drain(..) {
-            let Some(socket) = self.sockets.find(key) else { continue };
-            if !socket.wants_recv || socket.recv != Operation::Off || socket.phase == Phase::Closing
-            {
-                continue;
-            }
-            socket.recv = Operation::Armed;
-            let within = match key.role {
-                Role::Server => self.proxy.receive_within(now, key),
-                Role::Client | Role::Worker | Role::Listener => None,
-            };
-            self.ring.recv(key.token(OpKind::Recv), socket.fd, within);
+            self.arm_receive(now, key);
         }
         self.rearm = rearm;
+    }
+
+    fn arm_receive(&mut self, now: Instant, key: Key) {
+        let Some(socket) = self.sockets.find(key) else { return };
+        if !socket.wants_recv || socket.recv != Operation::Off || socket.phase == Phase::Closing {
+            return;
+        }
+        socket.recv = Operation::Armed;
+        let within = match key.role {
+            Role::Server => self.proxy.receive_within(now, key),
+            Role::Client | Role::Worker | Role::Listener => None,
+        };
+        self.ring.recv(key.token(OpKind::Recv), socket.fd, within);
     }
 }
