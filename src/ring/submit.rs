@@ -152,6 +152,10 @@ impl Uring {
     /// Queues an operation with a time limit, for which the caller made room for two. The two
     /// are pushed together: a link that is cut between two enters links to nothing.
     ///
+    /// The kernel may still cut it, when it runs out of memory for requests between the two
+    /// (io_uring/io_uring.c, `io_submit_sqes`). The operation is then armed without its limit, of
+    /// which nothing tells; whoever relies on a limit keeps time by the tick as well.
+    ///
     /// # Safety
     ///
     /// As `Queues::push`.
