@@ -16,7 +16,8 @@ use crate::io::{Errno, Wait, WaitError};
 /// The one `Submitter` lives as long as the ring, because it alone remembers that the ring's
 /// descriptor is registered: one made per call would enter by the plain descriptor.
 pub(super) struct Queues {
-    /// A leaked box that `drop` takes back. Only shared references are ever made of it.
+    /// A leaked box that `drop` takes back, which is why the pointer stems from its `&mut`: freeing
+    /// is a write. Only shared references are ever made of it.
     ring: NonNull<IoUring>,
     /// Borrows from `ring`, hence is never used by `drop` after that is gone.
     submitter: ManuallyDrop<Submitter<'static>>,
@@ -46,11 +47,13 @@ impl Queues {
     /// Takes a ring over and registers its descriptor with this thread, if the kernel can.
     pub(super) fn new(ring: IoUring, mut features: Features) -> Self {
         let entries = ring.params().sq_entries() as usize;
-        let leaked: &'static IoUring = Box::leak(Box::new(ring));
-        let mut submitter = leaked.submitter();
+        let ring = NonNull::from(Box::leak(Box::new(ring)));
+        // SAFETY: the box was just leaked and lives until `drop`; the `&mut` that the pointer
+        // stems from is gone, and no other is made before that.
+        let mut submitter = unsafe { ring.as_ref() }.submitter();
         features.registered_ring = submitter.register_ring_fd().is_ok();
         Self {
-            ring: NonNull::from(leaked),
+            ring,
             submitter: ManuallyDrop::new(submitter),
             features,
             early: Vec::new(),
