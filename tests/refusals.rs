@@ -67,8 +67,27 @@ fn a_kernel_without_buffer_rings_is_too_old() {
 }
 
 #[test]
-fn a_ring_that_cannot_be_entered_is_refused_by_the_trial() {
+fn a_filter_that_lets_rings_be_made_but_not_entered_is_named() {
+    for errno in [libc::EPERM, libc::ENOSYS] {
+        std::thread::spawn(move || {
+            refuse(libc::SYS_io_uring_enter, errno);
+            assert_eq!(probe(), Err(CannotRun::Seccomp), "{errno}");
+        })
+        .join()
+        .unwrap();
+    }
+}
+
+#[test]
+fn a_denial_of_the_trial_points_to_security_modules() {
+    refuse(libc::SYS_io_uring_enter, libc::EACCES);
+    assert_eq!(probe(), Err(CannotRun::NotPermitted));
+}
+
+#[test]
+fn a_kernel_that_cannot_do_the_trial_is_too_old() {
     refuse(libc::SYS_io_uring_enter, libc::EOPNOTSUPP);
     let line = probe().unwrap_err().to_string();
+    assert!(line.starts_with("Linux 6.1 or later is needed"), "{line}");
     assert!(line.contains("multishot receive with a linked timeout failed"), "{line}");
 }
