@@ -92,7 +92,7 @@ impl Uring {
     }
 
     fn arm_tick(&mut self, period: Duration) {
-        self.queues.make_room(1);
+        self.make_room(1);
         let period = std::ptr::from_ref(self.queues.shelves.deadlines.put(timespec(period)));
         let repeats = self.payload.own.tick_repeats;
         let flags = if repeats { TimeoutFlags::MULTISHOT } else { TimeoutFlags::empty() };
@@ -109,7 +109,7 @@ impl Uring {
         reader.armed = true;
         let len = u32::try_from(reader.into.len()).expect("8 or 128");
         let into = reader.into.as_mut_ptr();
-        self.queues.make_room(1);
+        self.make_room(1);
         let entry = opcode::Read::new(Descriptor(fd.0), into, len).build();
         // SAFETY: `into` is the heap memory of a Vec of `len` bytes that is not touched while
         // `armed`, and is leaked with `payload` if the ring ends before the read does.

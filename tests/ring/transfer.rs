@@ -198,6 +198,29 @@ fn running_out_of_buffers_ends_the_receive_and_loses_nothing() {
 }
 
 #[test]
+fn buffers_given_back_are_there_for_a_receive_that_is_submitted_early() {
+    let mut ring = ring(Options { submission_entries: 8, buffers: 2, buffer_bytes: 64, ..small() });
+    let (near, far) = UnixStream::pair().unwrap();
+    (&far).write_all(&[7; 64 * 3]).unwrap();
+    let (token, fd) = (client(0, OpKind::Recv), fd_of(&near));
+    ring.recv(token, fd, None);
+    let mut held = Vec::new();
+    run(&mut ring, |_, event| {
+        let (data, more) = received(event);
+        held.extend(data);
+        !more
+    });
+    assert_eq!(held.len(), 2, "the receive ended for want of a buffer");
+    held.drain(..).for_each(|buffer| ring.give_back(buffer));
+    ring.recv(token, fd, None);
+    // More than fits the queue: the receive goes to the kernel before the next wait.
+    (1..20).for_each(|index| ring.cancel(client(index, OpKind::Recv)));
+    let (data, more) = received(next(&mut ring));
+    assert_eq!(&data.unwrap()[..], [7; 64]);
+    assert!(more);
+}
+
+#[test]
 fn kept_pieces_neither_change_nor_starve_the_ring() {
     let mut ring = ring(Options { buffers: 2, buffer_bytes: 64, ..small() });
     let (near, far) = UnixStream::pair().unwrap();
