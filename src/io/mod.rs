@@ -151,6 +151,8 @@ pub enum WaitError {
     CompletionLost,
     /// `io_uring_enter` failed in a way that has no remedy.
     Enter(Errno),
+    /// Signals or mail cannot be read any more; `EIO` is a read that was short.
+    Read(Errno),
 }
 
 /// A descriptor number. Who opened it closes it, through the ring that it was handed to.

@@ -209,7 +209,8 @@ impl Ring for Uring {
         let waited = self.queues.wait(how, &mut copied);
         into.extend(copied.drain(..).filter_map(|cqe| self.complete(&cqe)));
         self.copied = copied;
-        waited.map(|()| sys::clock::now())
+        waited?;
+        self.payload.own.broken.map_or_else(|| Ok(sys::clock::now()), Err)
     }
 }
 

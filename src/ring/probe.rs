@@ -133,7 +133,7 @@ fn failed(what: &'static str, errno: Errno) -> CannotRun {
 const fn errno_of(error: WaitError) -> Errno {
     match error {
         WaitError::CompletionLost => Errno(libc::EBADR),
-        WaitError::Enter(errno) => errno,
+        WaitError::Enter(errno) | WaitError::Read(errno) => errno,
     }
 }
 

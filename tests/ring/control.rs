@@ -1,12 +1,12 @@
 //! What is not bytes: deadlines, cancels, connects, hangups, ticks, windows, the end.
 
-use std::io::{Read, Write};
+use std::io::{Read, Seek, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::fd::IntoRawFd;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use ringcracker::io::{Address, Errno, Event, Fd, How, Ring, Wait, What};
+use ringcracker::io::{Address, Errno, Event, Fd, How, Ring, Wait, WaitError, What};
 use ringcracker::limits::SEND_BYTES_MAX;
 use ringcracker::ring::Options;
 use ringcracker::sys::clock;
@@ -177,6 +177,25 @@ fn a_bell_rung_by_another_thread_is_mail() {
             let event = next(&mut ring);
             assert!(matches!(event.what, What::Mail), "{event:?}");
         });
+    }
+}
+
+#[test]
+fn mail_that_cannot_be_read_ends_the_ring() {
+    let mut short = tempfile::tempfile().unwrap();
+    short.write_all(b"4 of").unwrap();
+    short.rewind().unwrap();
+    let (_reader, writer) = std::io::pipe().unwrap();
+    for (fd, errno) in [(fd_of(&short), libc::EIO), (fd_of(&writer), libc::EBADF)] {
+        let mut ring = ring(Options { mail: Some(fd), ..small() });
+        let until = clock::now() + PATIENCE;
+        let error = loop {
+            match ring.wait(ONE, &mut Vec::new()) {
+                Ok(now) => assert!(now < until, "it goes on"),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(error, WaitError::Read(Errno(errno)));
     }
 }
 
