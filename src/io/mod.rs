@@ -219,7 +219,7 @@ pub enum Address {
 
 #[cfg(all(test, target_env = "gnu"))]
 mod tests {
-    use super::*;
+    use crate::io::Errno;
 
     #[test]
     fn the_words_of_what_a_server_can_do_are_those_of_strerror() {

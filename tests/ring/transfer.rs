@@ -14,8 +14,7 @@ use ringcracker::token::{Key, OpKind, Role};
 use socket2::SockRef;
 
 use super::{
-    PATIENCE, chain, client, fd_of, listen_any, next, on_every_rung, received, ring, run, small,
-    tcp_pair,
+    PATIENCE, chain, client, fd_of, listen_any, next, on_every_rung, received, ring, run, tcp_pair,
 };
 
 #[test]
