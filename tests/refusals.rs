@@ -5,7 +5,16 @@
 #![allow(clippy::unwrap_used)]
 #![allow(unsafe_code)]
 
-use ringcracker::ring::{CannotRun, probe};
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use bytes::Bytes;
+use ringcracker::io::{Address, Chain, Errno, Fd, Ring, Wait, WaitError};
+use ringcracker::limits::SEND_PIECES_MAX;
+use ringcracker::ring::{CannotRun, Options, Uring, probe};
+use ringcracker::sys::sockets;
+use ringcracker::token::{Key, OpKind, Role};
 
 /// Makes system call `number` fail with `errno` in this thread, for good.
 fn refuse(number: libc::c_long, errno: i32) {
@@ -67,8 +76,50 @@ fn a_kernel_without_buffer_rings_is_too_old() {
 }
 
 #[test]
-fn a_ring_that_cannot_be_entered_is_refused_by_the_trial() {
+fn a_filter_that_lets_rings_be_made_but_not_entered_is_named() {
+    for errno in [libc::EPERM, libc::ENOSYS] {
+        std::thread::spawn(move || {
+            refuse(libc::SYS_io_uring_enter, errno);
+            assert_eq!(probe(), Err(CannotRun::Seccomp), "{errno}");
+        })
+        .join()
+        .unwrap();
+    }
+}
+
+#[test]
+fn a_denial_of_the_trial_points_to_security_modules() {
+    refuse(libc::SYS_io_uring_enter, libc::EACCES);
+    assert_eq!(probe(), Err(CannotRun::NotPermitted));
+}
+
+#[test]
+fn a_kernel_that_cannot_do_the_trial_is_too_old() {
     refuse(libc::SYS_io_uring_enter, libc::EOPNOTSUPP);
     let line = probe().unwrap_err().to_string();
+    assert!(line.starts_with("Linux 6.1 or later is needed"), "{line}");
     assert!(line.contains("multishot receive with a linked timeout failed"), "{line}");
+}
+
+#[test]
+fn a_ring_that_breaks_takes_what_is_asked_and_says_so_at_the_wait() {
+    let options = Options { submission_entries: 8, completion_entries: 16, ..Options::default() };
+    let mut ring = Uring::new(&options).unwrap();
+    let (near, _far) = UnixStream::pair().unwrap();
+    let nobody = Address::Unix("/nobody".into());
+    refuse(libc::SYS_io_uring_enter, libc::EIO);
+    // More of each than there are places for what a submission points to.
+    for index in 0..100 {
+        let token = |op| Key::new(Role::Client, index, 0).token(op);
+        let mut output = Chain::new();
+        (0..SEND_PIECES_MAX).for_each(|n| output.push_kept(Bytes::from(vec![n as u8; 2000])));
+        ring.send(token(OpKind::Send), Fd(near.as_raw_fd()), output);
+        ring.recv(token(OpKind::Recv), Fd(near.as_raw_fd()), Some(Duration::from_secs(1)));
+        let fd = ring.connect(token(OpKind::Connect), &nobody, None).unwrap();
+        sockets::close(fd);
+    }
+    let mut events = Vec::new();
+    let waited = ring.wait(Wait { want: 1, window: Duration::ZERO }, &mut events);
+    assert_eq!(waited.unwrap_err(), WaitError::Enter(Errno(libc::EIO)));
+    assert!(events.is_empty(), "{events:?}");
 }

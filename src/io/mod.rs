@@ -151,6 +151,8 @@ pub enum WaitError {
     CompletionLost,
     /// `io_uring_enter` failed in a way that has no remedy.
     Enter(Errno),
+    /// Signals or mail cannot be read any more; `EIO` is a read that was short.
+    Read(Errno),
 }
 
 /// A descriptor number. Who opened it closes it, through the ring that it was handed to.
@@ -181,6 +183,7 @@ impl Errno {
             libc::EINVAL => "Invalid argument",
             libc::ENOENT => "No such file or directory",
             libc::EACCES => "Permission denied",
+            libc::EAGAIN => "Resource temporarily unavailable",
             libc::EMFILE => "Too many open files",
             libc::ENFILE => "Too many open files in system",
             libc::ENOBUFS => "No buffer space available",
@@ -212,4 +215,29 @@ pub enum Address {
     Inet(SocketAddr),
     /// A unix stream socket. At most 107 bytes, which the configuration checks.
     Unix(PathBuf),
+}
+
+#[cfg(all(test, target_env = "gnu"))]
+mod tests {
+    use crate::io::Errno;
+
+    #[test]
+    fn the_words_of_what_a_server_can_do_are_those_of_strerror() {
+        let seen = [
+            libc::ECONNREFUSED,
+            libc::ETIMEDOUT,
+            libc::ECONNRESET,
+            libc::EPIPE,
+            libc::EHOSTUNREACH,
+            libc::ENETUNREACH,
+            libc::ENOENT,
+            libc::EACCES,
+            // A unix socket with a full backlog.
+            libc::EAGAIN,
+        ];
+        for errno in seen {
+            let strerror = std::io::Error::from_raw_os_error(errno).to_string();
+            assert_eq!(strerror, format!("{} (os error {errno})", Errno(errno).words()));
+        }
+    }
 }

@@ -17,15 +17,15 @@ pub enum CannotRun {
     Disabled(u32),
     /// A seccomp filter is in place, and io_uring is refused.
     #[error(
-        "io_uring_setup is refused under a seccomp filter, as containers have by default; allow \
+        "io_uring is refused under a seccomp filter, as containers have by default; allow \
          io_uring_setup, io_uring_enter and io_uring_register in its profile (docker run \
          --security-opt seccomp=FILE, or seccomp=unconfined)"
     )]
     Seccomp,
     /// Something else refuses io_uring.
     #[error(
-        "io_uring_setup is not permitted, by neither kernel.io_uring_disabled nor seccomp; look \
-         for a security module's denial (SELinux, AppArmor) in the kernel's log"
+        "io_uring is not permitted, and neither kernel.io_uring_disabled nor seccomp seems to be \
+         the cause; look for a security module's denial (SELinux, AppArmor) in the kernel's log"
     )]
     NotPermitted,
     /// There is no io_uring.
@@ -49,9 +49,10 @@ pub enum CannotRun {
         /// KiB of one worker's ring.
         need_kib: u64,
     },
-    /// The kernel has no memory, and no limit of ours is the cause.
+    /// The kernel has no memory, and one ring fits the limit of locked memory.
     #[error(
-        "the kernel has no memory for a ring of {need_kib} KiB; free some, or use less workers"
+        "the kernel has no memory for a ring of {need_kib} KiB; free some, use less workers, or \
+         raise the limit of locked memory, which all rings of a user share (ulimit -l)"
     )]
     Memory {
         /// KiB of one worker's ring.
@@ -124,28 +125,37 @@ impl From<SetupError> for CannotRun {
     }
 }
 
-/// The cause and the remedy of a refusal.
+/// The cause and the remedy of a ring that could not be made.
 pub(super) fn explain(error: SetupError, facts: &Facts) -> CannotRun {
+    match error {
+        SetupError::Ring(errno) => refused("io_uring_setup", errno, facts),
+        SetupError::Buffers(errno) => refused("io_uring_register of a buffer ring", errno, facts),
+        SetupError::Lacks(_) => {
+            CannotRun::Old { release: facts.release.clone(), lacks: error.to_string() }
+        }
+    }
+}
+
+/// The cause and the remedy where `what` failed with `errno`.
+pub(super) fn refused(what: &'static str, errno: Errno, facts: &Facts) -> CannotRun {
     let release = facts.release.clone();
     let need_kib = facts.need.div_ceil(1024);
-    let (what, errno) = match error {
-        SetupError::Ring(errno) => ("io_uring_setup", errno),
-        SetupError::Buffers(errno) => ("io_uring_register of a buffer ring", errno),
-        SetupError::Lacks(_) => return CannotRun::Old { release, lacks: error.to_string() },
-    };
     match (errno.0, facts.disabled, facts.memlock) {
         (libc::EPERM, Some(value @ 1..), _) => CannotRun::Disabled(value),
         (libc::EPERM, _, _) if facts.seccomp => CannotRun::Seccomp,
-        (libc::EPERM, _, _) => CannotRun::NotPermitted,
+        // SELinux denies with EACCES.
+        (libc::EPERM | libc::EACCES, _, _) => CannotRun::NotPermitted,
         // A filter may also answer ENOSYS, on a kernel that does have io_uring.
-        (libc::ENOSYS, Some(_), _) if facts.seccomp => CannotRun::Seccomp,
+        (libc::ENOSYS, _, _) if facts.seccomp => CannotRun::Seccomp,
         (libc::ENOSYS, _, _) => CannotRun::Absent { release },
-        (libc::ENOMEM, _, Some(limit)) => {
+        (libc::ENOMEM, _, Some(limit)) if limit < facts.need => {
             CannotRun::LockedMemory { limit_kib: limit / 1024, need_kib }
         }
-        (libc::ENOMEM, _, None) => CannotRun::Memory { need_kib },
+        (libc::ENOMEM, _, _) => CannotRun::Memory { need_kib },
         (libc::EMFILE, _, _) => CannotRun::Descriptors { limit: facts.open_files },
-        (libc::EINVAL, _, _) => CannotRun::Old { release, lacks: error.to_string() },
+        (libc::EINVAL | libc::EOPNOTSUPP, _, _) => {
+            CannotRun::Old { release, lacks: format!("{what} failed: {errno:?}") }
+        }
         _ => CannotRun::Other { what, errno, release },
     }
 }
@@ -202,8 +212,15 @@ mod tests {
     }
 
     #[test]
+    fn a_profile_that_answers_enosys_is_named_where_there_is_no_sysctl() {
+        let facts = Facts { disabled: None, seccomp: true, ..facts() };
+        line(libc::ENOSYS, &facts, &["seccomp", "--security-opt"]);
+    }
+
+    #[test]
     fn another_refusal_points_to_security_modules() {
         line(libc::EPERM, &facts(), &["SELinux"]);
+        line(libc::EACCES, &facts(), &["SELinux"]);
     }
 
     #[test]
@@ -214,7 +231,13 @@ mod tests {
     #[test]
     fn low_locked_memory_says_how_low_and_how_much() {
         line(libc::ENOMEM, &facts(), &["64 KiB", "200 KiB", "LimitMEMLOCK"]);
-        line(libc::ENOMEM, &Facts { memlock: None, ..facts() }, &["no memory", "200 KiB"]);
+    }
+
+    #[test]
+    fn locked_memory_is_not_blamed_where_a_ring_fits_it() {
+        for memlock in [None, Some(200 << 10)] {
+            line(libc::ENOMEM, &Facts { memlock, ..facts() }, &["no memory", "200 KiB"]);
+        }
     }
 
     #[test]
@@ -225,6 +248,7 @@ mod tests {
     #[test]
     fn an_old_kernel_is_named_with_the_minimum() {
         line(libc::EINVAL, &facts(), &["5.10.0-8", "6.1", "io_uring_setup"]);
+        line(libc::EOPNOTSUPP, &facts(), &["5.10.0-8", "6.1", "io_uring_setup"]);
         let lacks = explain(SetupError::Lacks("NODROP"), &facts()).to_string();
         assert!(lacks.contains("5.10.0-8") && lacks.contains("NODROP"), "{lacks}");
     }

@@ -116,13 +116,23 @@ impl Uring {
         self.features().registered_ring
     }
 
+    /// Makes room for `entries` submissions in a row and for what they point to, by submitting
+    /// what is queued if need be. A receive among them may take a buffer at once, so the kernel is
+    /// to see all that were given back.
+    fn make_room(&mut self, entries: usize) {
+        if !self.queues.has_room(entries) {
+            self.payload.buffers.publish();
+            self.queues.submit();
+        }
+    }
+
     /// Cancels what is armed and waits for its end. Returns whether nothing is left.
     ///
     /// Each round cancels again: a multishot timeout that is just firing is missed by a cancel,
     /// arms itself again, and would tick for ever.
     fn drain(&mut self) -> bool {
         for _ in 0..DRAIN_ROUNDS {
-            self.queues.make_room(1);
+            self.make_room(1);
             let token = Key::WORKER.token(OpKind::Close).with_flavour(Flavour::Cancel);
             let entry = opcode::AsyncCancel2::new(CancelBuilder::any()).build();
             // SAFETY: a cancel points to nothing.
@@ -199,7 +209,8 @@ impl Ring for Uring {
         let waited = self.queues.wait(how, &mut copied);
         into.extend(copied.drain(..).filter_map(|cqe| self.complete(&cqe)));
         self.copied = copied;
-        waited.map(|()| sys::clock::now())
+        waited?;
+        self.payload.own.broken.map_or_else(|| Ok(sys::clock::now()), Err)
     }
 }
 

@@ -16,7 +16,8 @@ use crate::io::{Errno, Wait, WaitError};
 /// The one `Submitter` lives as long as the ring, because it alone remembers that the ring's
 /// descriptor is registered: one made per call would enter by the plain descriptor.
 pub(super) struct Queues {
-    /// A leaked box that `drop` takes back. Only shared references are ever made of it.
+    /// A leaked box that `drop` takes back, which is why the pointer stems from its `&mut`: freeing
+    /// is a write. Only shared references are ever made of it.
     ring: NonNull<IoUring>,
     /// Borrows from `ring`, hence is never used by `drop` after that is gone.
     submitter: ManuallyDrop<Submitter<'static>>,
@@ -46,11 +47,13 @@ impl Queues {
     /// Takes a ring over and registers its descriptor with this thread, if the kernel can.
     pub(super) fn new(ring: IoUring, mut features: Features) -> Self {
         let entries = ring.params().sq_entries() as usize;
-        let leaked: &'static IoUring = Box::leak(Box::new(ring));
-        let mut submitter = leaked.submitter();
+        let ring = NonNull::from(Box::leak(Box::new(ring)));
+        // SAFETY: the box was just leaked and lives until `drop`; the `&mut` that the pointer
+        // stems from is gone, and no other is made before that.
+        let mut submitter = unsafe { ring.as_ref() }.submitter();
         features.registered_ring = submitter.register_ring_fd().is_ok();
         Self {
-            ring: NonNull::from(leaked),
+            ring,
             submitter: ManuallyDrop::new(submitter),
             features,
             early: Vec::new(),
@@ -67,14 +70,11 @@ impl Queues {
         &self.submitter
     }
 
-    /// Makes room for `entries` submissions in a row and for what they point to, by submitting
-    /// what is queued if need be. Completions that this causes stay in their queue.
-    pub(super) fn make_room(&mut self, entries: usize) {
+    /// Whether `entries` submissions in a row, and what they point to, find their places.
+    pub(super) fn has_room(&mut self, entries: usize) -> bool {
         let (used, capacity) = self.submissions(|queue| (queue.len(), queue.capacity()));
         assert!(entries <= capacity, "a queue of {capacity} cannot take {entries} at once");
-        if capacity - used < entries || !self.shelves.has_room() {
-            self.submit();
-        }
+        capacity - used >= entries && self.shelves.has_room()
     }
 
     /// Queues submissions next to each other, so that a link is never split. Returns whether they
@@ -91,7 +91,7 @@ impl Queues {
         self.submissions(|queue| {
             // SAFETY: the caller's promise is the one that `push_multiple` asks for.
             let pushed = unsafe { queue.push_multiple(entries) };
-            pushed.expect("make_room was called for as many");
+            pushed.expect("has_room was asked for as many");
         });
         true
     }
@@ -119,11 +119,17 @@ impl Queues {
     }
 
     /// Waits for one completion for at most `limit`, without submitting more than is queued.
+    ///
+    /// Errors: as `wait`. A broken ring is not entered: what is queued points to shelves that were
+    /// written again.
     pub(super) fn wait_at_most(
         &mut self,
         limit: Timespec,
         into: &mut Vec<cqueue::Entry>,
     ) -> Result<(), WaitError> {
+        if let Some(error) = self.failed {
+            return Err(error);
+        }
         into.append(&mut self.early);
         let args = SubmitArgs::new().timespec(&limit);
         let flags = self.wait_flags() | EnterFlags::EXT_ARG;
@@ -140,10 +146,13 @@ impl Queues {
         }
     }
 
-    /// Submits all that is queued, or leaves `failed` set.
-    fn submit(&mut self) {
+    /// Makes room: submits all that is queued, or leaves `failed` set. The shelves are empty
+    /// afterwards; those of a broken ring as well, which submits nothing any more. Completions
+    /// that this causes stay in their queue.
+    pub(super) fn submit(&mut self) {
         for _ in 0..SUBMIT_TRIES {
             if self.failed.is_some() {
+                self.shelves.clear();
                 return;
             }
             match self.enter(0, EnterFlags::empty(), None).or_else(passing) {
@@ -153,6 +162,7 @@ impl Queues {
             }
         }
         self.failed = Some(WaitError::Enter(Errno(libc::EAGAIN)));
+        self.shelves.clear();
     }
 
     /// Takes completions out of the way of a kernel that takes no submissions for want of room.

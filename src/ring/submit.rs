@@ -45,7 +45,7 @@ impl Sends {
 
 impl Uring {
     pub(super) fn queue_accept(&mut self, token: Token, listener: Fd) {
-        self.queues.make_room(1);
+        self.make_room(1);
         let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
         let entry = opcode::AcceptMulti::new(Descriptor(listener.0)).flags(flags).build();
         // SAFETY: a multishot accept takes no address, so the entry points to nothing.
@@ -64,7 +64,7 @@ impl Uring {
             Address::Unix(path) => SockAddr::unix(path).map_err(|_| Errno(libc::ENAMETOOLONG))?,
         };
         let fd = sys::sockets::for_connect(&address)?;
-        self.queues.make_room(2);
+        self.make_room(2);
         let address = self.queues.shelves.addresses.put(address);
         let (start, len) = (address.as_ptr().cast(), address.len());
         let entry = opcode::Connect::new(Descriptor(fd.0), start, len).build();
@@ -74,7 +74,7 @@ impl Uring {
     }
 
     pub(super) fn queue_recv(&mut self, token: Token, fd: Fd, within: Option<Duration>) {
-        self.queues.make_room(2);
+        self.make_room(2);
         let entry = opcode::RecvMulti::new(Descriptor(fd.0), GROUP).build();
         // SAFETY: the entry points to nothing; it names the group of buffers, which `payload`
         // holds, and leaks if the ring ends before the receive does.
@@ -83,7 +83,7 @@ impl Uring {
 
     pub(super) fn queue_send(&mut self, token: Token, fd: Fd, output: Chain) {
         assert!(!output.is_empty(), "{token:?}: nothing to send");
-        self.queues.make_room(1);
+        self.make_room(1);
         let output = self.payload.sends.put(token, output);
         let mut left = SEND_BYTES_MAX;
         let pieces = output.slices().take(SEND_PIECES_MAX).map_while(|piece| {
@@ -112,7 +112,7 @@ impl Uring {
     }
 
     pub(super) fn queue_watch_hangup(&mut self, token: Token, fd: Fd) {
-        self.queues.make_room(1);
+        self.make_room(1);
         // No event is asked for: HUP (both directions gone) and ERR are reported regardless. So is
         // RDHUP, the half-close (io_uring/poll.c, IO_POLL_UNMASK). As it lasts, a one-shot poll
         // armed again after it would complete again at once; a multishot one tells of it once.
@@ -122,7 +122,7 @@ impl Uring {
     }
 
     pub(super) fn queue_cancel(&mut self, target: Token) {
-        self.queues.make_room(1);
+        self.make_room(1);
         let entry = opcode::AsyncCancel::new(target.to_user_data()).build();
         let token = target.with_flavour(Flavour::Cancel);
         // SAFETY: a cancel points to nothing.
@@ -131,7 +131,7 @@ impl Uring {
 
     pub(super) fn queue_close(&mut self, token: Token, fd: Fd) {
         self.contract.close(fd);
-        self.queues.make_room(1);
+        self.make_room(1);
         // SAFETY: a close points to nothing.
         unsafe { self.push_silent(token, opcode::Close::new(Descriptor(fd.0)).build()) };
     }
@@ -151,6 +151,10 @@ impl Uring {
 
     /// Queues an operation with a time limit, for which the caller made room for two. The two
     /// are pushed together: a link that is cut between two enters links to nothing.
+    ///
+    /// The kernel may still cut it, when it runs out of memory for requests between the two
+    /// (io_uring/io_uring.c, `io_submit_sqes`). The operation is then armed without its limit, of
+    /// which nothing tells; whoever relies on a limit keeps time by the tick as well.
     ///
     /// # Safety
     ///

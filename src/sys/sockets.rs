@@ -39,7 +39,8 @@ pub struct ListenOptions {
 ///
 /// What is set on a TCP listener is inherited by the connections it accepts (tcp(7)), so
 /// `TCP_NODELAY` and `SO_KEEPALIVE` cost no call per connection. A name that a socket of an
-/// earlier run left behind is removed; a file of any other kind is not.
+/// earlier run left behind is removed; one that somebody listens on, and a file of any other kind,
+/// are not.
 ///
 /// Errors: `EADDRINUSE` (also: a file that is no socket has the name), `EACCES`, `EADDRNOTAVAIL`,
 /// `EMFILE`, and what else socket(2), bind(2), listen(2), chmod(2) have.
@@ -115,15 +116,26 @@ fn bind_inet(address: SocketAddr, options: ListenOptions) -> io::Result<Socket> 
 /// Binds, then sets the mode. Until `listen` follows, every connect is refused, so nobody comes
 /// in through the permissions in between, and the process's umask needs no touching.
 fn bind_unix(path: &Path, mode: Option<u32>) -> io::Result<Socket> {
+    let address = SockAddr::unix(path)?;
     if fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket()) {
-        fs::remove_file(path)?;
+        remove_stale(path, &address)?;
     }
     let socket = new_socket(Domain::UNIX)?;
-    socket.bind(&SockAddr::unix(path)?)?;
+    socket.bind(&address)?;
     if let Some(mode) = mode {
         fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
     }
     Ok(socket)
+}
+
+/// Removes the name of a socket that nobody listens on, which a connect tells by its refusal.
+/// Whatever else the connect says (a full backlog is `EAGAIN`), the name is somebody's.
+fn remove_stale(path: &Path, address: &SockAddr) -> io::Result<()> {
+    match new_socket(Domain::UNIX)?.connect(address) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Ok(()) | Err(_) => Err(io::Error::from_raw_os_error(libc::EADDRINUSE)),
+    }
 }
 
 fn new_socket(domain: Domain) -> io::Result<Socket> {
@@ -182,6 +194,22 @@ mod tests {
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
         assert_eq!(local_port(fd), None);
         UnixStream::connect(&path).unwrap();
+        close(fd);
+    }
+
+    #[test]
+    fn a_unix_socket_that_somebody_listens_on_keeps_its_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s");
+        let address = ListenOn::Unix { path: path.clone(), mode: None };
+        let fd = listen(&address, 1, ListenOptions::default()).unwrap();
+        // The later tries find a full backlog: one place, and one more that Linux adds.
+        for _ in 0..4 {
+            let error = listen(&address, 1, ListenOptions::default()).expect_err("in use");
+            assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        }
+        drop(accept(fd));
+        let _client = UnixStream::connect(&path).unwrap();
         close(fd);
     }
 

@@ -30,6 +30,14 @@ fn small() -> Options {
     }
 }
 
+/// Runs `scenario` with all set-up flags that this kernel takes, and with ever fewer of them.
+fn on_every_rung(scenario: impl Fn(Options)) {
+    for flags_forgone in 0..=3 {
+        println!("{flags_forgone} flags forgone");
+        scenario(Options { flags_forgone, ..small() });
+    }
+}
+
 fn ring(options: Options) -> Uring {
     Uring::new(&options).expect("a ring")
 }
