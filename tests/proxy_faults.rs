@@ -310,3 +310,27 @@ fn a_server_on_a_unix_socket_comes_back_too() {
     server.restart();
     served_again(&mut client, &["GET", "a"], &Reply::Null);
 }
+
+#[test]
+fn a_script_that_answers_deep_or_long_harms_nobody_else() {
+    let server = Redis::start();
+    let proxy = Proxy::start(&[server.line()], &[]);
+    let mut other = proxy.client();
+    other.call(&["SET", "a", "mine"]);
+    let mut client = proxy.client();
+    for script in [
+        "local t={1} for i=1,5000 do t={t} end return t",
+        "local t={1} for i=1,100000 do t={t} end return t",
+        "return redis.status_reply(string.rep('x',100000))",
+        "return redis.error_reply(string.rep('x',100000))",
+        "error(string.rep('x',100000))",
+    ] {
+        client.send(&command(&["EVAL", script, "1", "a"]));
+        assert_eq!(other.call(&["GET", "a"]), Reply::bulk("mine"), "{script}");
+    }
+    client.send(&command(&["PING", "still there"]));
+    client.shutdown_write();
+    let (replies, _) = client.read_to_end();
+    assert!(replies.ends_with(b"\r\n$11\r\nstill there\r\n"), "all was answered");
+    assert_eq!(other.call(&["GET", "a"]), Reply::bulk("mine"));
+}

@@ -78,7 +78,8 @@ impl Start {
         let up = holds_within(DEADLINE, || {
             let ended = proxy.process.ended();
             assert!(ended.is_none(), "the proxy ended with {ended:?}: {}", proxy.output());
-            listens.iter().all(|listen| is_listening(listen))
+            // A listener alone may be that of a process that was killed a moment ago.
+            proxy.log().contains("started on pid") && listens.iter().all(|l| is_listening(l))
         });
         assert!(up, "the proxy does not listen: {}", proxy.output());
         proxy.end_expected = false;
