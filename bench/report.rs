@@ -115,8 +115,8 @@ fn markdown(machine: &Machine, outcomes: &[Outcome], memory: [u64; 2]) -> Result
         text,
         "and the lowest and highest. Above 1 is better for rps, below 1 for the rest.\n"
     )?;
-    writeln!(text, "| | rps | p50 | p99 | proxy CPU | servers' CPU | bar |")?;
-    writeln!(text, "|---|---|---|---|---|---|---|")?;
+    writeln!(text, "| | rps | p50 | p99 | proxy CPU | servers' CPU | system calls | bar |")?;
+    writeln!(text, "|---|---|---|---|---|---|---|---|")?;
     for outcome in outcomes {
         write!(text, "| {} |", outcome.row.name)?;
         for figure in &FIGURES {
@@ -124,7 +124,11 @@ fn markdown(machine: &Machine, outcomes: &[Outcome], memory: [u64; 2]) -> Result
             let [low, high] = [ratios[0], ratios[ratios.len() - 1]];
             write!(text, " {:.2} ({low:.2}-{high:.2}) |", median(&ratios))?;
         }
-        writeln!(text, " {} |", outcome.verdict().0)?;
+        let calls = match outcome.calls {
+            [Some(theirs), Some(ours)] => format!("{:.3}", ours / theirs),
+            _ => "-".to_owned(),
+        };
+        writeln!(text, " {calls} | {} |", outcome.verdict().0)?;
     }
     writeln!(text, "\nMedians. CPU is user and system time of all threads, per request.\n")?;
     writeln!(

@@ -100,19 +100,21 @@ pub const WORKERS_MAX: usize = 1024;
 /// What a worker holds its clients and servers to.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Requests of one client that are waiting for replies; beyond, it is not read.
+    /// Requests of one client that are waiting for replies; beyond, it is not parsed, and not read
+    /// once `STASH_BYTES_MAX` have come.
     pub in_flight_requests_max: usize,
-    /// Bytes of those requests; beyond, the client is not read.
+    /// Bytes of those requests; beyond, the same.
     pub in_flight_bytes_max: usize,
-    /// Bytes of replies that a client has not taken; beyond, it is not read, and a clock starts.
+    /// Bytes of replies that a client has not taken; beyond, the same, and a clock starts.
     pub output_soft_bytes: usize,
     /// How long a client beyond `output_soft_bytes` may take nothing at all; then it is closed.
     pub output_stall: Duration,
-    /// Bytes of replies that a client has not taken; beyond, it is closed.
+    /// Bytes of replies that a client has not taken; beyond, it is closed, unless it is one reply.
     pub output_hard_bytes: usize,
-    /// Requests waiting on one server connection; beyond, clients that add to it are not read.
+    /// Requests waiting on one server connection; once there are as many, the next waits with its
+    /// client.
     pub server_queue_requests_max: usize,
-    /// Bytes not yet sent on one server connection; beyond, clients that add to it are not read.
+    /// Bytes not yet sent on one server connection; likewise, so one request may exceed it.
     pub server_queue_bytes_max: usize,
     /// Clients of the whole process, all pools and workers together.
     pub clients_max: usize,

@@ -203,7 +203,8 @@ fn ring_of(shared: &Shared, number: usize, signals: Option<Fd>) -> Result<Uring,
 }
 
 fn start_log(cli: &Cli) -> Result<Log, StartError> {
-    // twemproxy's scale: 0 to 4 are errors and worse, 5 a notice, 6 information, 7 and up debug.
+    // twemproxy's scale: 0 to 3 are errors and worse, 4 a warning, 5 a notice, 6 information, and
+    // 7 and up debug.
     let level = match cli.verbose {
         0..=3 => LevelFilter::Error,
         4 => LevelFilter::Warn,

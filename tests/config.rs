@@ -104,8 +104,8 @@ fn the_example_is_read() {
 fn the_example_of_several_pools_is_read() {
     let config = load("conf/sharded.yml");
     let names: Vec<_> = config.pools.iter().map(|pool| pool.name.as_str()).collect();
-    assert_eq!(names, ["local", "archive", "counters", "sessions"]);
-    let [local, archive, _, sessions] = &config.pools[..] else { panic!("{names:?}") };
+    assert_eq!(names, ["local", "archive", "counters", "shopping"]);
+    let [local, archive, _, shopping] = &config.pools[..] else { panic!("{names:?}") };
 
     let path = PathBuf::from("/tmp/ringcracker.sock");
     assert_eq!(local.listen.address, ListenAddress::Unix { path, mode: Some(0o660) });
@@ -117,10 +117,10 @@ fn the_example_of_several_pools_is_read() {
     let Ok(Address::Inet(v6)) = archive.servers[1].resolve() else { panic!("{archive:?}") };
     assert_eq!(v6.to_string(), "[::1]:6380");
 
-    assert_eq!(sessions.hash_tag, Some(HashTag { open: b'{', close: b'}' }));
-    assert_eq!((sessions.hash, sessions.server_connections), (HashKind::Murmur, 2));
-    assert!(sessions.preconnect);
-    let weights: Vec<_> = sessions.nodes().into_iter().map(|n| (n.name, n.weight)).collect();
+    assert_eq!(shopping.hash_tag, Some(HashTag { open: b'{', close: b'}' }));
+    assert_eq!((shopping.hash, shopping.server_connections), (HashKind::Murmur, 2));
+    assert!(shopping.preconnect);
+    let weights: Vec<_> = shopping.nodes().into_iter().map(|n| (n.name, n.weight)).collect();
     assert_eq!(weights[1], ("shard-b".to_owned(), 2));
 }
 

@@ -162,3 +162,21 @@ fn a_thousand_idle_clients_cost_little() {
     assert!(each < 16 << 10, "{each} bytes for each idle client");
     does_not_spin(&proxy, &mut clients[0]);
 }
+
+#[test]
+fn a_pool_has_no_more_clients_than_it_may() {
+    let server = Redis::start();
+    let start = Start::with_pool(&[server.line()], &["client_connections: 2"]);
+    let proxy = start.options(&["--workers", "2"]).start();
+    let mut first = proxy.client();
+    let mut second = proxy.client();
+    wait_until("two are served", || {
+        is_served(&mut first).is_ok() && is_served(&mut second).is_ok()
+    });
+    let mut third = proxy.client();
+    assert_eq!(third.try_line().expect("words"), b"-ERR max number of clients reached\r\n");
+    third.expect_end();
+    drop(first);
+    wait_until("there is room again", || is_served(&mut proxy.client()).is_ok());
+    second.expect_in_step("still served");
+}

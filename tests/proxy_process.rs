@@ -120,3 +120,18 @@ fn too_few_descriptors_to_begin_with_are_named() {
     assert_eq!(code, 1, "{}", proxy.errors());
     assert!(!proxy.errors().is_empty(), "not a word");
 }
+
+#[test]
+fn a_log_that_was_renamed_is_opened_again() {
+    let server = Redis::start();
+    let proxy = Proxy::start(&[server.line()], &[]);
+    let rotated = proxy.log_path().with_extension("1");
+    std::fs::rename(proxy.log_path(), &rotated).expect("renamed");
+    proxy.process().signal(libc::SIGHUP);
+    support::wait_until("the log is there again", || proxy.log_path().exists());
+    proxy.client().send(b"*x\r\n");
+    support::wait_until("the new one is written", || proxy.log().contains("a client is closed"));
+    let old = std::fs::read_to_string(rotated).expect("readable");
+    assert!(old.contains("started on pid") && !old.contains("a client is closed"), "{old}");
+    proxy.client().expect_in_step("and service goes on");
+}

@@ -293,7 +293,7 @@ fn one_server_connection_serves_all_clients_unless_asked() {
 #[test]
 fn two_workers_serve_many_clients() {
     let (_servers, lines) = named_servers(2);
-    let proxy = Start::with_pool(&lines, &[]).options(&["--workers", "2"]).start();
+    let mut proxy = Start::with_pool(&lines, &[]).options(&["--workers", "2"]).start();
     let mut clients: Vec<Client> = (0..60).map(|_| proxy.client()).collect();
     for round in 0..20 {
         for (number, client) in clients.iter_mut().enumerate() {
@@ -310,6 +310,13 @@ fn two_workers_serve_many_clients() {
         let keys = [format!("{other}:0"), format!("{other}:19")];
         let both = Reply::Array(vec![Reply::bulk(format!("v{other}")); 2]);
         assert_eq!(client.call(&["MGET", &keys[0], &keys[1]]), both);
+    }
+    proxy.process().signal(libc::SIGTERM);
+    assert_eq!(proxy.exit_code(), 0);
+    for worker in 0..2 {
+        // One client more: the start waits until it can connect.
+        let dealt = ["30 clients", "31 clients"].map(|n| format!("worker {worker} has seen {n},"));
+        assert!(dealt.iter().any(|line| proxy.log().contains(line)), "{}", proxy.log());
     }
 }
 

@@ -164,11 +164,6 @@ pub struct Fd(pub i32);
 pub struct Errno(pub i32);
 
 impl Errno {
-    /// The calling thread's last one.
-    pub fn last() -> Self {
-        Self(std::io::Error::last_os_error().raw_os_error().unwrap_or(0))
-    }
-
     /// The words of strerror(3), as twemproxy puts them behind `-ERR `: `Connection refused`.
     pub fn words(self) -> &'static str {
         match self.0 {

@@ -72,6 +72,7 @@ fn keep_partial(proxy: &mut Proxy, key: Key, waiter: Waiter, buffer: &mut Buffer
     let Some(server) = proxy.pools.servers.find_mut(key) else { return };
     if waiting_client(&mut proxy.clients, &waiter).is_none() {
         server.partial = Chain::new();
+        server.parser.forget_elements();
         return;
     }
     if server.parser.bytes_so_far() <= REPLY_BYTES_MAX {
@@ -79,6 +80,7 @@ fn keep_partial(proxy: &mut Proxy, key: Key, waiter: Waiter, buffer: &mut Buffer
         return;
     }
     server.partial = Chain::new();
+    server.parser.forget_elements();
     if let Some(first) = server.waiters.front_mut() {
         first.abandon();
     }
@@ -147,7 +149,8 @@ pub(crate) fn on_requests_sent(proxy: &mut Proxy, key: Key, bytes: u64) {
     }
 }
 
-/// Ends a server connection, and answers everything that waits on it.
+/// Ends a server connection: what waits for a reply on it is answered with an error, what waits for
+/// room on it is dispatched again, and finds another.
 pub(crate) fn fail_server(proxy: &mut Proxy, key: Key, why: Option<Errno>) {
     let (waiters, blocked) = proxy.pools.retire(key, why);
     let mut words = Vec::new();

@@ -191,14 +191,20 @@ impl Proxy {
         let stall = self.pools.limits.output_stall;
         for key in std::mem::take(&mut self.stalled) {
             let Some(client) = self.clients.find_mut(key) else { continue };
-            match client.account.stalled_since {
+            let account = &mut client.account;
+            match account.stalled_since {
+                // What is held behind an earlier request is not the client's to take.
+                Some(_) if account.due() == 0 => {
+                    account.stalled_since = Some(now);
+                    self.stalled.push(key);
+                }
                 Some(since) if now - since >= stall => {
                     self.pools.counters.clients_stalled += 1;
                     debug!("client {} takes no replies, closed", key.index);
                     self.drop_client(key);
                 }
                 Some(_) => self.stalled.push(key),
-                None => client.account.stall_listed = false,
+                None => account.stall_listed = false,
             }
         }
     }
@@ -376,9 +382,12 @@ impl Proxy {
         let limits = &self.pools.limits;
         let owed = account.owed();
         if owed >= limits.output_soft_bytes && account.phase != Phase::Leaving {
-            // A lone reply is never too much, however large the value.
-            let is_lone = was_due < limits.output_soft_bytes && account.pipeline.len() <= 1;
-            if owed > limits.output_hard_bytes && !is_lone {
+            // A single reply is never too much, however large the value: not the one that was just
+            // given to a client which kept up, and not the one that a lone gather is collecting.
+            let kept_up = was_due < limits.output_soft_bytes;
+            let held = account.pipeline.held_bytes();
+            let few_held = held <= limits.output_hard_bytes || account.pipeline.len() <= 1;
+            if owed > limits.output_hard_bytes && !(kept_up && few_held) {
                 self.pools.counters.clients_over_output += 1;
                 debug!("client {} has {owed} bytes of replies unread, closed", key.index);
                 return self.drop_client(key);

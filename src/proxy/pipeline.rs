@@ -265,7 +265,7 @@ impl Pipeline {
 const IDLE_SLOTS_MAX: usize = 32;
 /// A reply of at most this many bytes is copied together with others that came early.
 const EARLY_REPLY_BYTES_MAX: usize = 4 << 10;
-/// Where the common memory of early replies stops taking more: a slot that stays at the head for
+/// Where the shared memory of early replies stops taking more: a slot that stays at the head for
 /// long keeps it from starting anew.
 const EARLY_BYTES_MAX: usize = 64 << 10;
 

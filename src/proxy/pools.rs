@@ -255,5 +255,5 @@ fn lend(spare: &mut Vec<Chain>, output: &mut Chain) {
     }
 }
 
-/// One line about a server's failures in this time.
+/// One line about a server's failures, and one about bad requests, in this time.
 const LOG_INTERVAL: std::time::Duration = std::time::Duration::from_secs(1);

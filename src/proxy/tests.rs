@@ -183,3 +183,50 @@ fn a_budget_is_for_a_turn_however_the_bytes_come() {
     assert_eq!(proxy.counters().requests, 1200);
     assert!(!proxy.has_ready());
 }
+
+#[test]
+fn a_request_that_waits_for_room_survives_the_server_connection_that_had_none() {
+    let mut proxy = proxy(Limits { server_queue_requests_max: 1, ..Limits::default() });
+    let client = proxy.on_accept(0);
+    receive(&mut proxy, client, b"GET a\r\nGET a\r\nQUIT\r\n");
+    let first = connect_all(&mut proxy)[0];
+    proxy.on_error(at(1), first, Errno(libc::ECONNRESET));
+    proxy.run_ready(at(1));
+    let second = connect_all(&mut proxy)[0];
+    assert_ne!(first, second);
+    assert_eq!(proxy.take_output(second).map(|output| output.len()), Some(20));
+    receive(&mut proxy, second, b"$1\r\nx\r\n");
+    let replies = proxy.take_output(client).expect("replies");
+    assert_eq!(replies.to_vec(), b"-ERR Connection reset by peer\r\n$1\r\nx\r\n+OK\r\n");
+    proxy.on_sent(at(1), client, replies.len());
+    assert!(wants(&mut proxy).contains(&Want::Farewell(client)));
+}
+
+#[test]
+fn a_client_is_not_blamed_for_what_is_held_behind_an_earlier_request() {
+    let limits =
+        Limits { output_soft_bytes: 20, output_stall: Duration::from_secs(5), ..Limits::default() };
+    let mut proxy = proxy(limits);
+    let client = proxy.on_accept(0);
+    receive(&mut proxy, client, &[b"GET a\r\n".to_vec(), b"PING\r\n".repeat(9)].concat());
+    connect_all(&mut proxy);
+    for second in 2..30 {
+        proxy.on_tick(at(second));
+    }
+    assert!(!wants(&mut proxy).contains(&Want::Close(client)));
+}
+
+#[test]
+fn elements_of_a_reply_that_nobody_waits_for_are_not_recorded() {
+    let mut proxy = proxy(Limits::default());
+    let client = proxy.on_accept(0);
+    receive(&mut proxy, client, b"MGET a b\r\n");
+    let server = connect_all(&mut proxy)[0];
+    proxy.take_output(server).expect("a fragment");
+    receive(&mut proxy, server, b"*100000000\r\n:1\r\n");
+    proxy.on_error(at(1), client, Errno(libc::ECONNRESET));
+    receive(&mut proxy, server, &b":1\r\n".repeat(10_000));
+    receive(&mut proxy, server, &b":1\r\n".repeat(10_000));
+    let server = proxy.pools.servers.find(server).expect("still up");
+    assert_eq!(server.parser.elements(), []);
+}

@@ -32,7 +32,10 @@ impl<R: Ring> Worker<R> {
                 self.on_stream_end(now, key);
             }
             Ok(mut buffer) => {
-                self.pace.on_receive(&mut socket.seen);
+                self.pace.on_receive(buffer.len());
+                if key.role == Role::Client {
+                    self.pace.on_client(&mut socket.seen);
+                }
                 self.on_bytes(now, key, &mut buffer);
                 self.ring.give_back(buffer);
             }

@@ -74,11 +74,6 @@ impl Shared {
         Ok(Self { mailboxes, clients: (0..workers).map(|_| counts()).collect() })
     }
 
-    /// How many workers there are.
-    pub fn workers(&self) -> usize {
-        self.mailboxes.len()
-    }
-
     /// The mailbox of a worker.
     pub fn mailbox(&self, worker: usize) -> &Mailbox {
         &self.mailboxes[worker]

@@ -139,7 +139,12 @@ impl Proxy {
 
     /// Its log so far.
     pub fn log(&self) -> String {
-        fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
+        fs::read_to_string(self.log_path()).unwrap_or_default()
+    }
+
+    /// Where its log is.
+    pub fn log_path(&self) -> PathBuf {
+        self.directory.path().join("log")
     }
 
     fn output(&self) -> String {

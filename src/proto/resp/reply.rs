@@ -153,6 +153,12 @@ impl ReplyParser {
         &self.elements
     }
 
+    /// Records no more of the reply that is being read, and gives up what was recorded of it.
+    pub fn forget_elements(&mut self) {
+        self.recording = false;
+        self.elements = Vec::new();
+    }
+
     /// Bytes of the array's `*n\r\n`, where its first element begins; 0 for other replies.
     pub fn elements_start(&self) -> u32 {
         self.elements_start
