@@ -138,6 +138,9 @@ impl Server {
 
     /// Whether a byte of the request that starts at `start` has been handed to the kernel. A
     /// reply to one of which none was is not a reply to it.
+    ///
+    /// Lenient by one send: what is in it counts as handed over, though a chain of very many pieces
+    /// goes in several.
     pub(crate) fn was_handed_over(&self, start: u64) -> bool {
         start < self.taken.min(self.sent + SEND_BYTES_MAX as u64)
     }

@@ -150,11 +150,6 @@ impl SimRing {
         self.servers[index].requests()
     }
 
-    /// Whether every client has come to the end of its script.
-    pub fn is_finished(&self) -> bool {
-        self.clients.iter().all(Client::is_gone)
-    }
-
     /// Whether the worker holds nothing any more but its listeners and its servers.
     pub fn is_quiet(&self) -> bool {
         self.unrest().is_empty()

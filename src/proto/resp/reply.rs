@@ -176,7 +176,7 @@ impl ReplyParser {
 
     /// Gives up memory that an unusually long array needed, unless inside a reply. Its elements
     /// are gone then. The parser does it by itself after a shorter one.
-    pub fn trim(&mut self) {
+    fn trim(&mut self) {
         if self.is_idle() && self.elements.capacity() > ELEMENTS_KEPT_MAX {
             self.elements = Vec::new();
         }

@@ -111,7 +111,7 @@ impl RequestParser {
     /// Gives up memory that an unusually large request needed, unless inside a request. The
     /// description of the last one is gone then. The parser does it by itself after a smaller one:
     /// call this for a client that may send none for long.
-    pub fn trim(&mut self) {
+    fn trim(&mut self) {
         if !self.is_idle() {
             return;
         }
