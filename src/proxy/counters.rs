@@ -7,6 +7,8 @@ use std::fmt;
 pub struct Counters {
     /// Clients let in.
     pub clients: u64,
+    /// Clients refused, as there were too many.
+    pub clients_refused: u64,
     /// Requests understood, answered here or not.
     pub requests: u64,
     /// Fragments of requests over several servers.
@@ -36,9 +38,10 @@ pub struct Counters {
 }
 
 impl Counters {
-    const fn named(&self) -> [(&'static str, u64); 14] {
+    const fn named(&self) -> [(&'static str, u64); 15] {
         [
             ("clients", self.clients),
+            ("clients refused", self.clients_refused),
             ("requests", self.requests),
             ("fragments", self.fragments),
             ("replies", self.replies),

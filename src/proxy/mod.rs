@@ -108,6 +108,11 @@ impl Proxy {
         self.clients.insert(Client::new(pool, lane))
     }
 
+    /// A client was not let in.
+    pub fn on_refused(&mut self) {
+        self.pools.counters.clients_refused += 1;
+    }
+
     /// Bytes arrived. The buffer can be given back as soon as this returns.
     #[inline]
     pub fn on_received(&mut self, now: Instant, key: Key, buffer: &mut Buffer) {

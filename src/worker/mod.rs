@@ -262,6 +262,7 @@ impl<R: Ring> Worker<R> {
             pool_clients_max: listener.clients_max,
         };
         if let Err(words) = occupancy.admit() {
+            self.proxy.on_refused();
             return self.ring.refuse(fd, words);
         }
         let worker = self.shared.fewest(listener.pool);
