@@ -118,11 +118,8 @@ impl Pipeline {
     ) {
         let place = self.place(sequence);
         if let Part::Fragment(fragment) = part {
-            let State::Gather(gather) = &mut self.slots[place].state else {
-                panic!("a fragment for a slot that is not a gather");
-            };
             self.held_bytes += source.len();
-            gather.fill(fragment, source, elements);
+            self.gather(place).fill(fragment, source, elements);
             self.finish_gather(place, output);
             return;
         }
@@ -145,11 +142,8 @@ impl Pipeline {
     ) {
         let place = self.place(sequence);
         if let Part::Fragment(fragment) = part {
-            let State::Gather(gather) = &mut self.slots[place].state else {
-                panic!("a fragment for a slot that is not a gather");
-            };
             self.held_bytes += reply.len();
-            gather.fail(fragment, reply);
+            self.gather(place).fail(fragment, reply);
             self.finish_gather(place, output);
             return;
         }
@@ -171,6 +165,15 @@ impl Pipeline {
         let place = sequence.wrapping_sub(self.base) as usize;
         assert!(place < self.slots.len(), "sequence {sequence} is not in flight");
         place
+    }
+
+    fn gather(&mut self, place: usize) -> &mut Gather {
+        match &mut self.slots[place].state {
+            State::Gather(gather) => gather,
+            State::Waiting | State::Early { .. } | State::Ready(_) => {
+                panic!("a fragment for a slot that is not a gather")
+            }
+        }
     }
 
     fn push(&mut self, state: State, request_bytes: u32) -> u32 {
