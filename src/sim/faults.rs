@@ -2,7 +2,7 @@
 
 use crate::sim::random::Random;
 
-/// A kind of fault that is injected by chance.
+/// A kind of fault: what the ring, the servers and the clients may do to a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// A receive takes fewer bytes than are there.
@@ -13,26 +13,72 @@ pub enum Fault {
     MultishotEnds,
     /// A receive finds no buffer (`ENOBUFS`), though there may be some.
     NoBuffers,
-    /// A cancel or a deadline ends a receive although bytes are there.
+    /// A cancel ends a receive although bytes are there.
     CancelBeatsData,
-    /// A receive still brings bytes although it was cancelled or is overdue.
+    /// A receive still brings bytes although it was cancelled.
     DataBeatsCancel,
+    /// A deadline ends a receive although bytes are there.
+    DeadlineBeatsData,
+    /// A receive still brings bytes although it is overdue.
+    DataBeatsDeadline,
+    /// A connect succeeds although it was cancelled or is overdue.
+    ConnectBeatsCancel,
+    /// A cancel misses its operation, which goes on as if nothing had been asked.
+    CancelMissed,
     /// Something that could complete now completes later.
     LateCompletion,
+    /// A wait brings only some of the completions that are there.
+    FewCompletions,
+    /// The completion queue is full: the multishot operations that have something to say end.
+    QueueFull,
     /// `wait` returns early and with nothing, as after a signal.
     EarlyWait,
+    /// A watch for a hangup ends by itself, without one.
+    WatchEnds,
     /// An accept finds no descriptor (`EMFILE`); the connection stays in the backlog.
     AcceptNoDescriptor,
+    /// An accept finds a connection that is gone already (`ECONNABORTED`).
+    AcceptAborted,
     /// A connect finds no descriptor (`EMFILE`).
     ConnectNoDescriptor,
     /// A server resets a connection.
     ServerResets,
     /// A server does nothing for up to 30 ms.
     ServerPauses,
+    /// A server dies with all its connections, and returns.
+    ServerDies,
+    /// A server dies in the middle of a reply, and returns.
+    ServerDiesInReply,
+    /// A server stalls: its kernel goes on for it.
+    ServerStalls,
+    /// A server sends a reply twice.
+    ServerAnswersTwice,
+    /// A server sends what is no reply.
+    ServerAnswersGarbage,
+    /// A server shuts down its writing side instead of a reply.
+    ServerHalfCloses,
+    /// A server refuses a connection.
+    ServerRefuses,
+    /// A server neither accepts nor refuses a connection.
+    ServerVanishes,
+    /// A server loses its data.
+    ServerEmpties,
+    /// A client closes its connection with requests unanswered.
+    ClientVanishes,
+    /// A client resets its connection with requests unanswered.
+    ClientResets,
+    /// A client shuts down its writing side with requests unanswered.
+    ClientHalfCloses,
+    /// A client does not read.
+    ClientNeverReads,
+    /// A client writes a few bytes at a time.
+    ClientDrips,
+    /// A client writes all of its requests at once.
+    ClientFloods,
 }
 
 /// How often each kind of fault happens, and how often it has happened. The default has none.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Faults {
     per_mille: [u32; KINDS],
     injected: [u64; KINDS],
@@ -42,20 +88,49 @@ const KINDS: usize = Fault::ALL.len();
 
 impl Fault {
     /// Every kind.
-    pub const ALL: [Fault; 12] = [
+    pub const ALL: [Fault; 35] = [
         Fault::ShortReceive,
         Fault::ShortSend,
         Fault::MultishotEnds,
         Fault::NoBuffers,
         Fault::CancelBeatsData,
         Fault::DataBeatsCancel,
+        Fault::DeadlineBeatsData,
+        Fault::DataBeatsDeadline,
+        Fault::ConnectBeatsCancel,
+        Fault::CancelMissed,
         Fault::LateCompletion,
+        Fault::FewCompletions,
+        Fault::QueueFull,
         Fault::EarlyWait,
+        Fault::WatchEnds,
         Fault::AcceptNoDescriptor,
+        Fault::AcceptAborted,
         Fault::ConnectNoDescriptor,
         Fault::ServerResets,
         Fault::ServerPauses,
+        Fault::ServerDies,
+        Fault::ServerDiesInReply,
+        Fault::ServerStalls,
+        Fault::ServerAnswersTwice,
+        Fault::ServerAnswersGarbage,
+        Fault::ServerHalfCloses,
+        Fault::ServerRefuses,
+        Fault::ServerVanishes,
+        Fault::ServerEmpties,
+        Fault::ClientVanishes,
+        Fault::ClientResets,
+        Fault::ClientHalfCloses,
+        Fault::ClientNeverReads,
+        Fault::ClientDrips,
+        Fault::ClientFloods,
     ];
+}
+
+impl Default for Faults {
+    fn default() -> Self {
+        Self { per_mille: [0; KINDS], injected: [0; KINDS] }
+    }
 }
 
 impl Faults {

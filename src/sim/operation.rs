@@ -85,9 +85,13 @@ pub(super) fn step_recv(operation: Operation, net: &mut Network, buffers: &mut B
     let readable = net.links[link].ring_readable();
     if operation.cancelled || deadline.is_some_and(|time| time <= net.now) {
         let bytes_are_there = matches!(readable, Readable::Bytes(_));
-        if !bytes_are_there || !net.happens(Fault::DataBeatsCancel) {
+        let (data_first, end_first) = match operation.cancelled {
+            true => (Fault::DataBeatsCancel, Fault::CancelBeatsData),
+            false => (Fault::DataBeatsDeadline, Fault::DeadlineBeatsData),
+        };
+        if !bytes_are_there || !net.happens(data_first) {
             if bytes_are_there {
-                net.faults.count(Fault::CancelBeatsData);
+                net.faults.count(end_first);
             }
             return Step::Over(failed(libc::ECANCELED));
         }
