@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use crate::io::Fd;
+use crate::sim::faults::Fault;
+use crate::sim::ledger::{Ledger, Reply};
 use crate::sim::network::Network;
 use crate::sim::pipe::{Readable, Writable};
 use crate::sim::resp::{self, Frame};
@@ -41,15 +43,6 @@ pub struct Exchange {
     pub replies: Vec<Reply>,
     /// It is not sent before this time, from the beginning of the run.
     pub not_before: Duration,
-}
-
-/// A reply that is right.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Reply {
-    /// Exactly these bytes.
-    Exactly(Vec<u8>),
-    /// An error reply that begins with these words, behind its `-`.
-    Error(&'static str),
 }
 
 /// How a client's bytes are cut when it writes them.
@@ -166,7 +159,12 @@ impl ClientScript {
 impl Exchange {
     /// A request with its only right reply.
     pub fn new(request: Vec<u8>, reply: Vec<u8>) -> Self {
-        Self { request, replies: vec![Reply::Exactly(reply)], not_before: Duration::ZERO }
+        Self::with(request, Reply::Exactly(reply))
+    }
+
+    /// A request with a reply that is right.
+    pub fn with(request: Vec<u8>, reply: Reply) -> Self {
+        Self { request, replies: vec![reply], not_before: Duration::ZERO }
     }
 
     /// The same, and `reply` is right too.
@@ -179,17 +177,6 @@ impl Exchange {
     pub fn not_before(mut self, time: Duration) -> Self {
         self.not_before = time;
         self
-    }
-}
-
-impl Reply {
-    fn allows(&self, reply: &[u8]) -> bool {
-        match self {
-            Reply::Exactly(bytes) => bytes == reply,
-            Reply::Error(words) => {
-                reply.first() == Some(&b'-') && reply[1..].starts_with(words.as_bytes())
-            }
-        }
     }
 }
 
@@ -297,9 +284,11 @@ impl Client {
         let room = self.may_write(net, link);
         let may_read = self.may_read(net, link);
         if self.is_given_up(net, link) {
+            self.count(net, Fault::ClientNeverReads);
             self.end(net, "is given up");
         } else if self.wants_to_vanish() {
             let Leaves::Vanishing { reset, .. } = self.script.leaves else { return };
+            self.count(net, if reset { Fault::ClientResets } else { Fault::ClientVanishes });
             match reset {
                 true => net.links[link].peer_reset(&mut net.random),
                 false => net.links[link].peer_close(&mut net.random),
@@ -307,6 +296,7 @@ impl Client {
             self.go(net, "vanishes");
         } else if self.wants_to_shut() {
             self.shut = true;
+            self.count(net, Fault::ClientHalfCloses);
             net.links[link].peer_shut_write();
             net.note(Who::Client(self.index), "half-closes after", self.written);
         } else if may_read && (room == 0 || net.random.chance(500)) {
@@ -365,6 +355,12 @@ impl Client {
         self.written += count;
         let whole = self.ends.partition_point(|&end| end <= self.written);
         self.outcome.sent.resize(whole, net.now);
+        if count <= DRIP_BYTES && count < room {
+            self.count(net, Fault::ClientDrips);
+        }
+        if whole >= self.outcome.replies.len() + FLOOD_REQUESTS {
+            self.count(net, Fault::ClientFloods);
+        }
         net.note(Who::Client(self.index), "writes", count);
     }
 
@@ -393,7 +389,7 @@ impl Client {
             };
             let rest = self.incoming.split_off(whole);
             let reply = std::mem::replace(&mut self.incoming, rest);
-            self.check_reply(&reply);
+            self.check_reply(&reply, &net.ledger, net.now);
             self.outcome.replies.push((net.now, reply));
         }
         let got = self.outcome.replies.len();
@@ -411,16 +407,19 @@ impl Client {
         }
     }
 
-    fn check_reply(&self, reply: &[u8]) {
+    fn check_reply(&self, reply: &[u8], ledger: &Ledger, now: Instant) {
         let number = self.outcome.replies.len();
         let text = String::from_utf8_lossy(&reply[..reply.len().min(SHOWN_BYTES)]);
         assert!(number < self.begun(), "{}: unasked reply {text:?}", self.describe());
         let exchange = &self.script.exchanges[number];
+        // What is refused at its first bytes is answered before its last are written.
+        let sent = self.outcome.sent.get(number).copied().unwrap_or(now);
         assert!(
-            exchange.replies.iter().any(|right| right.allows(reply)),
-            "{}: reply {number} is {text:?} to {:?}",
+            ledger.allows(&exchange.replies, reply, sent, now),
+            "{}: reply {number} is {text:?} to {:?}, sent at {} us",
             self.describe(),
-            String::from_utf8_lossy(&exchange.request[..exchange.request.len().min(SHOWN_BYTES)])
+            String::from_utf8_lossy(&exchange.request[..exchange.request.len().min(SHOWN_BYTES)]),
+            sent.as_nanos() / 1000,
         );
     }
 
@@ -430,6 +429,13 @@ impl Client {
             whole if whole > 0 && self.ends[whole - 1] == self.written => whole,
             whole if self.written > 0 && whole < self.ends.len() => whole + 1,
             whole => whole,
+        }
+    }
+
+    /// Counts something that a client does with requests unanswered.
+    fn count(&self, net: &mut Network, fault: Fault) {
+        if self.outcome.replies.len() < self.ends.len() {
+            net.faults.count(fault);
         }
     }
 
@@ -485,6 +491,12 @@ impl Client {
 fn not_before(exchange: &Exchange) -> Instant {
     Instant::from_nanos(0) + exchange.not_before
 }
+
+/// Bytes at once of a client that drips.
+const DRIP_BYTES: usize = 16;
+
+/// Requests without replies of a client that floods.
+const FLOOD_REQUESTS: usize = 20;
 
 /// Bytes of a reply that a failure shows.
 const SHOWN_BYTES: usize = 200;

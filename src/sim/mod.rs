@@ -5,6 +5,7 @@
 //!  random faults trace     what chance decides, and what came of it
 //!  pipe network            connections, and how each side may end them
 //!  resp redis              the peers' own parser, and what a server knows
+//!  ledger                  what the servers have done: the truth about every reply
 //!  client server           the peers: scripts, and the check of every byte
 //!  operation buffers ring  the ring, and the check of its contract
 //! ```
@@ -15,6 +16,7 @@
 mod buffers;
 mod client;
 mod faults;
+mod ledger;
 mod network;
 mod operation;
 mod pipe;
@@ -25,8 +27,9 @@ mod ring;
 mod server;
 mod trace;
 
-pub use client::{ClientScript, Cut, Ended, Exchange, Leaves, Outcome, Reads, Reply};
+pub use client::{ClientScript, Cut, Ended, Exchange, Leaves, Outcome, Reads};
 pub use faults::{Fault, Faults};
+pub use ledger::{Execution, Reply, mark_of, marked, range_end};
 pub use random::Random;
 pub use resp::{array, bulk, integer, request};
 pub use ring::{Settings, SimRing};

@@ -4,8 +4,10 @@ use std::collections::{BTreeMap, VecDeque};
 
 use crate::io::Fd;
 use crate::sim::faults::{Fault, Faults};
+use crate::sim::ledger::Ledger;
 use crate::sim::pipe::Link;
 use crate::sim::random::Random;
+use crate::sim::ring::Settings;
 use crate::sim::trace::{Trace, Who};
 use crate::time::Instant;
 
@@ -15,22 +17,28 @@ pub(super) struct Network {
     pub(super) random: Random,
     pub(super) faults: Faults,
     pub(super) trace: Trace,
+    pub(super) ledger: Ledger,
     pub(super) links: Vec<Link>,
     /// Connections that wait to be accepted, by listener.
     pub(super) backlogs: BTreeMap<Fd, VecDeque<usize>>,
     pipe_bytes: usize,
+    /// From when on nothing goes wrong any more.
+    calm_from: Option<Instant>,
 }
 
 impl Network {
-    pub(super) fn new(seed: u64, pipe_bytes: usize, faults: Faults) -> Self {
+    pub(super) fn new(seed: u64, settings: &Settings) -> Self {
+        let start = Instant::from_nanos(0);
         Self {
-            now: Instant::from_nanos(0),
+            now: start,
             random: Random::new(seed),
-            faults,
+            faults: settings.faults.clone(),
             trace: Trace::default(),
+            ledger: Ledger::new(settings.grace),
             links: Vec::new(),
             backlogs: BTreeMap::new(),
-            pipe_bytes,
+            pipe_bytes: settings.pipe_bytes,
+            calm_from: settings.calm_from.map(|time| start + time),
         }
     }
 
@@ -40,8 +48,26 @@ impl Network {
         self.links.len() - 1
     }
 
+    /// Whether `fault` happens now; counts it when it does.
     pub(super) fn happens(&mut self, fault: Fault) -> bool {
-        self.faults.happens(fault, &mut self.random)
+        let happens = self.may_happen(fault);
+        if happens {
+            self.faults.count(fault);
+        }
+        happens
+    }
+
+    /// Whether chance has `fault` happen now. Who brings it about counts it.
+    pub(super) fn may_happen(&mut self, fault: Fault) -> bool {
+        let is_calm = self.calm_from.is_some_and(|time| time <= self.now);
+        !is_calm && self.faults.strikes(fault, &mut self.random)
+    }
+
+    /// A server, if there is one, has given requests a reason to fail.
+    pub(super) fn trouble(&mut self, server: Option<usize>) {
+        if let Some(server) = server {
+            self.ledger.trouble(server, self.now);
+        }
     }
 
     pub(super) fn note(&mut self, who: Who, what: &'static str, count: usize) {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::sim::ledger::{Finding, value_found};
 use crate::sim::resp::{array, bulk, integer};
 
 /// A server's keys.
@@ -24,47 +25,76 @@ impl Data {
         }
     }
 
-    /// Carries out a request, and answers it.
-    pub(super) fn carry_out(&mut self, request: &[Vec<u8>]) -> Vec<u8> {
+    /// Carries out a request, and answers it. What it finds under keys is added to `findings`.
+    pub(super) fn carry_out(
+        &mut self,
+        request: &[Vec<u8>],
+        findings: &mut Vec<(Vec<u8>, Finding)>,
+    ) -> Vec<u8> {
         let name = request[0].to_ascii_uppercase();
         let arguments = &request[1..];
         match (&name[..], arguments) {
             (b"PING", []) => b"+PONG\r\n".to_vec(),
-            (b"GET", [key]) => self.get(key),
-            (b"SET", [key, value]) => {
-                self.values.insert(key.clone(), Value::Text(value.clone()));
-                b"+OK\r\n".to_vec()
+            (b"GET", [key]) => {
+                let reply = self.get(key);
+                findings.push((key.clone(), Finding::Value(reply.clone())));
+                reply
             }
             (b"MGET", [_, ..]) => {
+                let found = arguments.iter().map(|key| (key.clone(), value_found(self.text(key))));
+                findings.extend(found);
                 let values: Vec<_> = arguments.iter().map(|key| self.get_or_null(key)).collect();
                 array(&values)
             }
-            (b"MSET", [_, _, ..]) if arguments.len().is_multiple_of(2) => {
-                for pair in arguments.chunks(2) {
-                    self.values.insert(pair[0].clone(), Value::Text(pair[1].clone()));
-                }
-                b"+OK\r\n".to_vec()
-            }
             (b"DEL" | b"UNLINK", [_, ..]) => {
-                let gone = arguments.iter().filter(|&key| self.values.remove(key).is_some());
-                integer(gone.count() as i64)
+                count(arguments, findings, &mut |key| self.values.remove(key).is_some())
             }
             (b"EXISTS" | b"TOUCH", [_, ..]) => {
-                let there = arguments.iter().filter(|&key| self.values.contains_key(key));
-                integer(there.count() as i64)
+                count(arguments, findings, &mut |key| self.values.contains_key(key))
             }
+            (b"SET", [key, value]) => self.set(key, value),
+            (b"SET", [key, value, get]) if get.eq_ignore_ascii_case(b"GET") => {
+                self.get_and_set(key, value)
+            }
+            (b"GETSET", [key, value]) => self.get_and_set(key, value),
+            (b"MSET", [_, _, ..]) if arguments.len().is_multiple_of(2) => {
+                arguments.chunks(2).for_each(|pair| drop(self.set(&pair[0], &pair[1])));
+                b"+OK\r\n".to_vec()
+            }
+            (b"APPEND", [key, value]) => self.append(key, value),
             (b"INCR", [key]) => self.increment(key),
             (b"LPUSH", [key, _, ..]) => self.push(key, &arguments[1..]),
+            // Whoever asks for a range asks for all of it.
             (b"LRANGE", [key, _, _]) => self.list(key),
-            (b"PING" | b"GET" | b"SET" | b"MGET" | b"MSET" | b"DEL" | b"UNLINK", _)
-            | (b"EXISTS" | b"TOUCH" | b"INCR" | b"LPUSH" | b"LRANGE", _) => {
-                let name = String::from_utf8_lossy(&name).to_lowercase();
-                format!("-ERR wrong number of arguments for '{name}' command\r\n").into_bytes()
+            (b"GETRANGE", [key, _, _]) => match self.get(key) {
+                null if null == b"$-1\r\n" => bulk(b""),
+                text => text,
+            },
+            _ => refuse(&name),
+        }
+    }
+
+    fn set(&mut self, key: &[u8], value: &[u8]) -> Vec<u8> {
+        self.values.insert(key.to_vec(), Value::Text(value.to_vec()));
+        b"+OK\r\n".to_vec()
+    }
+
+    fn get_and_set(&mut self, key: &[u8], value: &[u8]) -> Vec<u8> {
+        let reply = self.get(key);
+        if !reply.starts_with(b"-") {
+            self.set(key, value);
+        }
+        reply
+    }
+
+    fn append(&mut self, key: &[u8], value: &[u8]) -> Vec<u8> {
+        let text = self.values.entry(key.to_vec()).or_insert(Value::Text(Vec::new()));
+        match text {
+            Value::Text(text) => {
+                text.extend_from_slice(value);
+                integer(text.len() as i64)
             }
-            _ => {
-                let name = String::from_utf8_lossy(&name).into_owned();
-                format!("-ERR unknown command '{name}'\r\n").into_bytes()
-            }
+            Value::List(_) => WRONG_TYPE.to_vec(),
         }
     }
 
@@ -119,6 +149,36 @@ impl Data {
     }
 }
 
+/// Counts the keys that `is_there` says are there.
+fn count(
+    keys: &[Vec<u8>],
+    findings: &mut Vec<(Vec<u8>, Finding)>,
+    is_there: &mut dyn FnMut(&[u8]) -> bool,
+) -> Vec<u8> {
+    let mut count = 0;
+    for key in keys {
+        let there = is_there(key);
+        findings.push((key.clone(), Finding::Presence(there)));
+        count += i64::from(there);
+    }
+    integer(count)
+}
+
+/// The error for a command that is not known, or not with as many arguments.
+fn refuse(name: &[u8]) -> Vec<u8> {
+    let text = String::from_utf8_lossy(name);
+    if KNOWN.contains(&&*text) {
+        let name = text.to_lowercase();
+        return format!("-ERR wrong number of arguments for '{name}' command\r\n").into_bytes();
+    }
+    format!("-ERR unknown command '{text}'\r\n").into_bytes()
+}
+
+const KNOWN: [&str; 15] = [
+    "PING", "GET", "SET", "GETSET", "GETRANGE", "APPEND", "MGET", "MSET", "DEL", "UNLINK",
+    "EXISTS", "TOUCH", "INCR", "LPUSH", "LRANGE",
+];
+
 const WRONG_TYPE: &[u8] = b"-WRONGTYPE Operation against a key holding the wrong kind of value\r\n";
 
 #[cfg(test)]
@@ -127,7 +187,7 @@ mod tests {
 
     fn answer(data: &mut Data, line: &str) -> String {
         let request: Vec<_> = line.split(' ').map(|word| word.as_bytes().to_vec()).collect();
-        String::from_utf8(data.carry_out(&request)).unwrap()
+        String::from_utf8(data.carry_out(&request, &mut Vec::new())).unwrap()
     }
 
     #[test]
@@ -143,6 +203,11 @@ mod tests {
         assert_eq!(answer(&mut data, "LPUSH l 1 2"), ":2\r\n");
         assert_eq!(answer(&mut data, "LRANGE l 0 -1"), "*2\r\n$1\r\n2\r\n$1\r\n1\r\n");
         assert!(answer(&mut data, "GET l").starts_with("-WRONGTYPE"));
+        assert_eq!(answer(&mut data, "GETSET c 1"), "$-1\r\n");
+        assert_eq!(answer(&mut data, "SET c 2 get"), "$1\r\n1\r\n");
+        assert_eq!(answer(&mut data, "APPEND c 34"), ":3\r\n");
+        assert_eq!(answer(&mut data, "GETRANGE c 0 1000"), "$3\r\n234\r\n");
+        assert!(answer(&mut data, "GETSET l 1").starts_with("-WRONGTYPE"));
         assert!(answer(&mut data, "GET").starts_with("-ERR wrong number"));
         assert!(answer(&mut data, "FLY me").starts_with("-ERR unknown"));
     }

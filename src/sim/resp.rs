@@ -64,6 +64,21 @@ pub(super) fn frame(bytes: &[u8]) -> Frame {
     }
 }
 
+/// The elements of the array that `bytes` are, each in RESP2; none if they are anything else.
+pub(super) fn elements_of(bytes: &[u8]) -> Option<Vec<&[u8]>> {
+    if bytes.first() != Some(&b'*') || frame(bytes) != Frame::Whole(bytes.len()) {
+        return None;
+    }
+    let mut at = bytes.iter().position(|&byte| byte == b'\n')? + 1;
+    let mut elements = Vec::new();
+    while at < bytes.len() {
+        let Frame::Whole(len) = frame(&bytes[at..]) else { return None };
+        elements.push(&bytes[at..at + len]);
+        at += len;
+    }
+    Some(elements)
+}
+
 /// The arguments of the whole request at the front of `bytes`, and its length.
 ///
 /// `Ok(None)` when it is not whole yet, `Err` when it is no array of bulk strings.

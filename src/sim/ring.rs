@@ -8,6 +8,7 @@ use crate::limits::TICK_MS;
 use crate::sim::buffers::Buffers;
 use crate::sim::client::{Client, ClientScript, Outcome};
 use crate::sim::faults::{Fault, Faults};
+use crate::sim::ledger::Execution;
 use crate::sim::network::Network;
 use crate::sim::operation::{Operation, Step, Work, send_goal, step_hangup, step_recv, step_send};
 use crate::sim::pipe::Writable;
@@ -57,6 +58,10 @@ pub struct Settings {
     pub connect_time: Duration,
     /// What goes wrong.
     pub faults: Faults,
+    /// From when on nothing goes wrong any more, from the beginning of the run.
+    pub calm_from: Option<Duration>,
+    /// How long after a server's trouble requests may still fail for it.
+    pub grace: Duration,
 }
 
 enum Descriptor {
@@ -73,6 +78,8 @@ impl Default for Settings {
             descriptors_max: 1000,
             connect_time: Duration::from_millis(1),
             faults: Faults::default(),
+            calm_from: None,
+            grace: Duration::from_millis(500),
         }
     }
 }
@@ -82,7 +89,7 @@ impl SimRing {
     pub fn new(seed: u64, settings: Settings) -> Self {
         Self {
             seed,
-            net: Network::new(seed, settings.pipe_bytes, settings.faults.clone()),
+            net: Network::new(seed, &settings),
             operations: BTreeMap::new(),
             descriptors: BTreeMap::new(),
             buffers: Buffers::new(settings.buffers, settings.buffer_bytes),
@@ -103,6 +110,7 @@ impl SimRing {
 
     /// Starts a server; the result is its index.
     pub fn add_server(&mut self, at: Address, script: ServerScript) -> usize {
+        self.net.ledger.add_server();
         self.servers.push(Server::new(self.servers.len(), at, script));
         self.servers.len() - 1
     }
@@ -143,6 +151,11 @@ impl SimRing {
     /// The text that server `index` has under `key`.
     pub fn stored(&self, index: usize, key: &[u8]) -> Option<&[u8]> {
         self.servers[index].data().text(key)
+    }
+
+    /// Every request with a mark that a server has carried out.
+    pub fn executions(&self) -> impl Iterator<Item = &Execution> {
+        self.net.ledger.executions()
     }
 
     /// Requests that server `index` has carried out.
@@ -329,7 +342,11 @@ impl SimRing {
                 self.servers[server].greet(*link, self.net.now);
                 Step::Over(What::Connected(Ok(())))
             }
-            _ => Step::Over(What::Connected(Err(Errno(libc::ECONNREFUSED)))),
+            _ => {
+                self.net.faults.count(Fault::ServerRefuses);
+                self.net.trouble(server);
+                Step::Over(What::Connected(Err(Errno(libc::ECONNREFUSED))))
+            }
         }
     }
 
@@ -379,13 +396,14 @@ impl Ring for SimRing {
         to: &Address,
         within: Option<Duration>,
     ) -> Result<Fd, Errno> {
+        let server = self.servers.iter().position(|server| server.address == *to);
         if self.net.happens(Fault::ConnectNoDescriptor) {
+            self.net.trouble(server);
             return Err(Errno(libc::EMFILE));
         }
         let link = self.net.connect();
         let socket = Descriptor::Socket { link, connected: false };
         let fd = self.open(socket).ok_or(Errno(libc::EMFILE))?;
-        let server = self.servers.iter().position(|server| server.address == *to);
         let answered = self.net.now + self.net.random.time_up_to(self.settings.connect_time);
         let deadline = within.map(|time| self.net.now + time);
         let work = Work::Connect { fd, server, answered, deadline };

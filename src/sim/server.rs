@@ -60,8 +60,10 @@ pub enum Mischief {
     },
     /// It sends something that is no RESP instead of the reply.
     AnswersGarbage,
-    /// It sends the reply twice.
+    /// It sends the reply twice, and goes on: what comes after is one reply late.
     AnswersTwice,
+    /// It sends the reply twice and closes the connection: whoever waits there may be given it.
+    AnswersTwiceAndCloses,
     /// It shuts down its writing side instead of the reply.
     HalfCloses,
 }
@@ -174,15 +176,22 @@ impl Server {
         let ready: Vec<usize> = (0..self.connections.len())
             .filter(|&place| self.can_act(&self.connections[place], net))
             .collect();
+        if let Some(change) = self.misfortune(net) {
+            return self.change(change, net);
+        }
         let place = net.random.pick(&ready);
         let pause = match net.happens(Fault::ServerPauses) {
-            true => PAUSE_MAX,
+            true => {
+                net.trouble(Some(self.index));
+                PAUSE_MAX
+            }
             false => self.latency,
         };
         self.connections[place].busy_until = net.now + net.random.time_up_to(pause);
         if net.happens(Fault::ServerResets) {
             let connection = self.connections.swap_remove(place);
             net.links[connection.link].peer_reset(&mut net.random);
+            net.trouble(Some(self.index));
             net.note(Who::Server(self.index), "resets link", connection.link);
             return;
         }
@@ -236,38 +245,91 @@ impl Server {
         }
     }
 
+    /// Something that chance has happen to the whole server, for a while.
+    fn misfortune(&mut self, net: &mut Network) -> Option<Change> {
+        let kinds =
+            [Fault::ServerDies, Fault::ServerStalls, Fault::ServerVanishes, Fault::ServerEmpties];
+        let kind = kinds.into_iter().find(|&kind| net.may_happen(kind))?;
+        let end = net.now + net.random.time_up_to(AWAY_MAX);
+        let (change, back) = match kind {
+            Fault::ServerDies => {
+                (Change::Dies { resets: net.random.chance(500) }, Some(Change::Returns))
+            }
+            Fault::ServerStalls => (Change::Stalls, Some(Change::Resumes)),
+            Fault::ServerVanishes => (Change::Vanishes, Some(Change::Returns)),
+            _ => (Change::Empties, None),
+        };
+        if let Some(back) = back {
+            self.plan(end, back);
+        }
+        Some(change)
+    }
+
+    /// Something that chance has it do at a request.
+    fn whim(net: &mut Network) -> Option<Mischief> {
+        if net.may_happen(Fault::ServerDiesInReply) {
+            let away = net.random.time_up_to(AWAY_MAX);
+            return Some(Mischief::DiesInReply { bytes: net.random.below(40), away });
+        }
+        if net.may_happen(Fault::ServerAnswersTwice) {
+            return Some(Mischief::AnswersTwiceAndCloses);
+        }
+        if net.may_happen(Fault::ServerAnswersGarbage) {
+            return Some(Mischief::AnswersGarbage);
+        }
+        net.may_happen(Fault::ServerHalfCloses).then_some(Mischief::HalfCloses)
+    }
+
     fn carry_out(&mut self, place: usize, request: &[Vec<u8>], net: &mut Network) {
         self.requests += 1;
-        let mischief = self.mischief.remove(&self.requests);
-        let who = Who::Server(self.index);
-        if let Some(Mischief::Stalls { time }) = mischief {
-            self.stalled = true;
-            self.plan(net.now + time, Change::Resumes);
-            net.note(who, "stalls at request", self.requests as usize);
-        }
-        let reply = self.data.carry_out(request);
-        let connection = &mut self.connections[place];
+        let mischief = self.mischief.remove(&self.requests).or_else(|| Self::whim(net));
+        let mut findings = Vec::new();
+        let reply = self.data.carry_out(request, &mut findings);
+        net.ledger.carried_out(self.index, net.now, request, &reply, findings);
         match mischief {
-            None | Some(Mischief::Stalls { .. }) => connection.output.extend(reply),
-            Some(Mischief::AnswersTwice) => {
-                net.note(who, "answers twice", reply.len());
-                connection.output.extend(reply.iter().chain(&reply));
-            }
-            Some(Mischief::AnswersGarbage) => {
-                net.note(who, "answers garbage", 0);
-                connection.output.extend(b"HTTP/1.1 400 Bad Request\r\n\r\n");
-            }
-            Some(Mischief::HalfCloses) => {
-                net.note(who, "half-closes", 0);
-                connection.then = Then::HalfClose;
-            }
-            Some(Mischief::DiesInReply { bytes, away }) => {
-                connection.output.extend(&reply[..bytes.min(reply.len())]);
-                connection.then = Then::Die { away };
-            }
+            None => self.connections[place].output.extend(reply),
+            Some(mischief) => self.misbehave(place, mischief, &reply, net),
         }
         if self.connections[place].output.is_empty() {
             self.finish(place, net);
+        }
+    }
+
+    /// Answers as it should not.
+    fn misbehave(&mut self, place: usize, mischief: Mischief, reply: &[u8], net: &mut Network) {
+        let who = Who::Server(self.index);
+        net.trouble(Some(self.index));
+        let connection = &mut self.connections[place];
+        match mischief {
+            Mischief::Stalls { time } => {
+                connection.output.extend(reply);
+                self.plan(net.now + time, Change::Resumes);
+                self.change(Change::Stalls, net);
+            }
+            Mischief::AnswersTwice | Mischief::AnswersTwiceAndCloses => {
+                net.faults.count(Fault::ServerAnswersTwice);
+                net.ledger.doubled(self.index, net.now);
+                net.note(who, "answers twice", reply.len());
+                connection.output.extend(reply.iter().chain(reply));
+                if mischief == Mischief::AnswersTwiceAndCloses {
+                    connection.then = Then::Close;
+                }
+            }
+            Mischief::AnswersGarbage => {
+                net.faults.count(Fault::ServerAnswersGarbage);
+                net.note(who, "answers garbage", 0);
+                connection.output.extend(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+            }
+            Mischief::HalfCloses => {
+                net.faults.count(Fault::ServerHalfCloses);
+                net.note(who, "half-closes", 0);
+                connection.then = Then::HalfClose;
+            }
+            Mischief::DiesInReply { bytes, away } => {
+                net.faults.count(Fault::ServerDiesInReply);
+                connection.output.extend(&reply[..bytes.min(reply.len())]);
+                connection.then = Then::Die { away };
+            }
         }
     }
 
@@ -293,6 +355,7 @@ impl Server {
         let who = Who::Server(self.index);
         match change {
             Change::Dies { resets } => {
+                net.faults.count(Fault::ServerDies);
                 self.door = Door::Refusing;
                 self.stalled = false;
                 net.note(who, "dies with connections:", self.connections.len());
@@ -309,6 +372,7 @@ impl Server {
                 net.note(who, "returns after requests:", self.requests as usize);
             }
             Change::Stalls => {
+                net.faults.count(Fault::ServerStalls);
                 self.stalled = true;
                 net.note(who, "stalls after requests:", self.requests as usize);
             }
@@ -316,9 +380,18 @@ impl Server {
                 self.stalled = false;
                 net.note(who, "resumes after requests:", self.requests as usize);
             }
-            Change::Vanishes => self.door = Door::Silent,
-            Change::Empties => self.data = redis::Data::default(),
+            Change::Vanishes => {
+                net.faults.count(Fault::ServerVanishes);
+                self.door = Door::Silent;
+                net.note(who, "vanishes after requests:", self.requests as usize);
+            }
+            Change::Empties => {
+                net.faults.count(Fault::ServerEmpties);
+                self.data = redis::Data::default();
+                net.note(who, "is empty after requests:", self.requests as usize);
+            }
         }
+        net.ledger.set_down(self.index, self.stalled || self.door != Door::Open, net.now);
     }
 
     fn plan(&mut self, time: Instant, change: Change) {
@@ -371,6 +444,9 @@ impl Connection {
         self.input.drain(..used);
     }
 }
+
+/// The longest time that chance has a server be away or stalled.
+const AWAY_MAX: Duration = Duration::from_millis(300);
 
 /// The longest pause that the fault brings.
 const PAUSE_MAX: Duration = Duration::from_millis(30);

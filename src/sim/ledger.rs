@@ -1,0 +1,393 @@
+//! What the servers have done: the truth that every reply to a client is held against.
+//!
+//! ```text
+//!   server --carries out request--> Ledger <--is this reply true?-- client
+//!                                     marks:    this write, this read, by whom, answered how
+//!                                     findings: what was found under a key, and when
+//!                                     troubles: when a server was in no state to answer
+//! ```
+//!
+//! A request that bears a mark is one of a kind: it is carried out once at most, wherever its key
+//! may live by now, and its reply is the one that was given to it. A request over several servers
+//! is in pieces by the time that they see it; its reply has to be made of what they found under
+//! each key while it was on its way.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::sim::resp::{self, bulk};
+use crate::time::Instant;
+
+/// A reply that is right.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// Exactly these bytes.
+    Exactly(Vec<u8>),
+    /// An error reply that begins with these words, behind its `-`.
+    Error(&'static str),
+    /// What a server has answered to the request that bears this mark.
+    Answered(Vec<u8>),
+    /// `+OK`, once all of these marks have been carried out.
+    Stored(Vec<Vec<u8>>),
+    /// What was found under this key since the request was sent.
+    Found(Vec<u8>),
+    /// An array of what was found under each of these keys since the request was sent.
+    AllFound(Vec<Vec<u8>>),
+    /// How many of these keys were found since the request was sent.
+    Count(Vec<Vec<u8>>),
+    /// An error of the proxy's own, if one of these servers was in trouble since the request was
+    /// sent, or not long before.
+    Failure(Vec<usize>),
+}
+
+/// What a server finds under a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Finding {
+    /// The reply to a read of it.
+    Value(Vec<u8>),
+    /// Whether it was there.
+    Presence(bool),
+}
+
+/// A request that was carried out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Execution {
+    /// The first key of the request, or the one that this mark was stored under.
+    pub key: Vec<u8>,
+    /// Which server did it.
+    pub server: usize,
+    at: Instant,
+    reply: Vec<u8>,
+}
+
+#[derive(Default)]
+pub(super) struct Ledger {
+    executions: BTreeMap<Vec<u8>, Execution>,
+    findings: BTreeMap<Vec<u8>, Vec<(Instant, Finding)>>,
+    health: Vec<Health>,
+    /// How long after the end of a trouble requests may still fail for it.
+    grace: Duration,
+}
+
+/// The troubles of one server.
+#[derive(Clone, Copy, Default)]
+struct Health {
+    is_down: bool,
+    last: Option<Instant>,
+    /// When it last sent a reply twice: whoever waits on that connection may be given it.
+    doubled: Option<Instant>,
+}
+
+impl Ledger {
+    pub(super) fn new(grace: Duration) -> Self {
+        Self { grace, ..Self::default() }
+    }
+
+    pub(super) fn add_server(&mut self) {
+        self.health.push(Health::default());
+    }
+
+    /// Every request with a mark that was carried out.
+    pub(super) fn executions(&self) -> impl Iterator<Item = &Execution> {
+        self.executions.values()
+    }
+
+    /// A server has carried out `request`, and answers `reply`.
+    ///
+    /// Panics when it bears a mark that was carried out before, by anyone.
+    pub(super) fn carried_out(
+        &mut self,
+        server: usize,
+        at: Instant,
+        request: &[Vec<u8>],
+        reply: &[u8],
+        findings: Vec<(Vec<u8>, Finding)>,
+    ) {
+        for (mark, key) in marks(request) {
+            let execution = Execution { key: key.to_vec(), server, at, reply: reply.to_vec() };
+            if let Some(first) = self.executions.insert(mark.to_vec(), execution) {
+                panic!(
+                    "{:?} is carried out twice: by server {} at {} us, by server {server} now",
+                    String::from_utf8_lossy(mark),
+                    first.server,
+                    first.at.as_nanos() / 1000,
+                );
+            }
+        }
+        for (key, finding) in findings {
+            self.findings.entry(key).or_default().push((at, finding));
+        }
+    }
+
+    /// A server has done something for which requests may fail.
+    pub(super) fn trouble(&mut self, server: usize, now: Instant) {
+        self.health[server].last = Some(now);
+    }
+
+    /// A server has become unable to answer, or able again.
+    pub(super) fn set_down(&mut self, server: usize, is_down: bool, now: Instant) {
+        self.health[server].is_down = is_down;
+        self.trouble(server, now);
+    }
+
+    /// A server sends a reply twice.
+    pub(super) fn doubled(&mut self, server: usize, now: Instant) {
+        self.health[server].doubled = Some(now);
+        self.trouble(server, now);
+    }
+
+    /// Whether `bytes`, which came `now`, are right for a request that was sent at `sent` and may
+    /// be answered by any of `replies`.
+    pub(super) fn allows(
+        &self,
+        replies: &[Reply],
+        bytes: &[u8],
+        sent: Instant,
+        now: Instant,
+    ) -> bool {
+        replies.iter().any(|reply| self.is_true(reply, bytes, sent, now))
+    }
+
+    fn is_true(&self, reply: &Reply, bytes: &[u8], sent: Instant, now: Instant) -> bool {
+        match reply {
+            Reply::Exactly(exact) => exact == bytes,
+            Reply::Error(words) => is_error(bytes, words),
+            Reply::Answered(mark) => {
+                self.executions.get(mark).is_some_and(|execution| execution.reply == bytes)
+            }
+            Reply::Stored(marks) => {
+                bytes == b"+OK\r\n" && marks.iter().all(|mark| self.executions.contains_key(mark))
+            }
+            Reply::Found(key) => self.found(key, sent).any(|value| value == bytes),
+            Reply::AllFound(keys) => self.are_found(keys, bytes, sent),
+            Reply::Count(keys) => self.is_count(keys, bytes, sent),
+            Reply::Failure(servers) => self.is_failure(servers, bytes, sent, now),
+        }
+    }
+
+    /// What was found under `key` since `sent`, as replies.
+    fn found(&self, key: &[u8], sent: Instant) -> impl Iterator<Item = &[u8]> {
+        self.since(key, sent).filter_map(|finding| match finding {
+            Finding::Value(value) => Some(&value[..]),
+            Finding::Presence(_) => None,
+        })
+    }
+
+    fn are_found(&self, keys: &[Vec<u8>], bytes: &[u8], sent: Instant) -> bool {
+        let Some(elements) = resp::elements_of(bytes) else { return false };
+        elements.len() == keys.len()
+            && elements.iter().zip(keys).all(|(element, key)| {
+                // In an array, a value that is no string is a null.
+                self.found(key, sent).any(|value| value == *element)
+            })
+    }
+
+    fn is_count(&self, keys: &[Vec<u8>], bytes: &[u8], sent: Instant) -> bool {
+        let text = bytes.strip_prefix(b":").and_then(|rest| rest.strip_suffix(b"\r\n"));
+        let count = text.and_then(|text| std::str::from_utf8(text).ok()?.parse::<usize>().ok());
+        let (mut least, mut most) = (0, 0);
+        for key in keys {
+            let mut seen = self.since(key, sent).filter_map(|finding| match finding {
+                Finding::Presence(there) => Some(*there),
+                Finding::Value(_) => None,
+            });
+            let Some(first) = seen.next() else { return false };
+            let others: Vec<bool> = seen.collect();
+            least += usize::from(first && others.iter().all(|&there| there));
+            most += usize::from(first || others.iter().any(|&there| there));
+        }
+        count.is_some_and(|count| (least..=most).contains(&count))
+    }
+
+    fn is_failure(&self, servers: &[usize], bytes: &[u8], sent: Instant, now: Instant) -> bool {
+        let excused = |last: Option<Instant>| last.is_some_and(|last| last + self.grace >= sent);
+        servers.iter().map(|&server| self.health[server]).any(|health| {
+            let troubled = health.is_down || excused(health.last);
+            let doubled = excused(health.doubled) && now >= sent;
+            doubled || (troubled && FAILURES.iter().any(|words| is_error(bytes, words)))
+        })
+    }
+
+    fn since(&self, key: &[u8], sent: Instant) -> impl Iterator<Item = &Finding> {
+        let all = self.findings.get(key).map_or(&[][..], |all| all);
+        let first = all.partition_point(|&(at, _)| at < sent);
+        all[first..].iter().map(|(_, finding)| finding)
+    }
+}
+
+impl Execution {
+    /// The reply that it was given.
+    pub fn reply(&self) -> &[u8] {
+        &self.reply
+    }
+}
+
+/// A value that bears a mark: `#name;` and whatever follows.
+pub fn marked(name: &str, rest: &[u8]) -> Vec<u8> {
+    [b"#", name.as_bytes(), b";", rest].concat()
+}
+
+/// The mark of a value that was made by `marked`.
+pub fn mark_of(value: &[u8]) -> Option<&[u8]> {
+    let end = value.iter().position(|&byte| byte == b';')?;
+    value.starts_with(b"#").then_some(&value[..=end])
+}
+
+/// The last argument of a read of everything under a key, which no other read has: an end of a
+/// range that lies behind all that there is.
+pub fn range_end(number: u64) -> Vec<u8> {
+    (RANGE_END_MIN + number).to_string().into_bytes()
+}
+
+/// The marks of a request, each with the key that it is about.
+fn marks(request: &[Vec<u8>]) -> Vec<(&[u8], &[u8])> {
+    let arguments = &request[1..];
+    match &request[0].to_ascii_uppercase()[..] {
+        b"SET" | b"GETSET" | b"APPEND" | b"LPUSH" | b"MSET" => arguments
+            .chunks_exact(2)
+            .filter_map(|pair| Some((mark_of(&pair[1])?, &pair[0][..])))
+            .collect(),
+        b"GETRANGE" | b"LRANGE" => match arguments {
+            [key, _, end] if is_range_end(end) => vec![(&end[..], &key[..])],
+            _ => Vec::new(),
+        },
+        _ => Vec::new(),
+    }
+}
+
+fn is_range_end(end: &[u8]) -> bool {
+    let number = std::str::from_utf8(end).ok().and_then(|text| text.parse::<u64>().ok());
+    number.is_some_and(|number| number >= RANGE_END_MIN)
+}
+
+fn is_error(bytes: &[u8], words: &str) -> bool {
+    bytes.first() == Some(&b'-') && bytes[1..].starts_with(words.as_bytes())
+}
+
+/// A finding of a value that a `GET` or an `MGET` reads.
+pub(super) fn value_found(text: Option<&[u8]>) -> Finding {
+    Finding::Value(text.map_or(b"$-1\r\n".to_vec(), bulk))
+}
+
+/// Beyond the length of anything that is stored.
+const RANGE_END_MIN: u64 = 1_000_000_000;
+
+/// What the proxy says when a server leaves it without a reply.
+const FAILURES: [&str; 8] = [
+    "ERR Connection refused\r\n",
+    "ERR Connection timed out\r\n",
+    "ERR Connection reset by peer\r\n",
+    "ERR Broken pipe\r\n",
+    "ERR Too many open files\r\n",
+    "ERR Cannot assign requested address\r\n",
+    "ERR Invalid argument\r\n",
+    "ERR unknown\r\n",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sim::resp::array;
+
+    fn at(millis: u64) -> Instant {
+        Instant::from_nanos(millis * 1_000_000)
+    }
+
+    fn words(line: &str) -> Vec<Vec<u8>> {
+        line.split(' ').map(|word| word.as_bytes().to_vec()).collect()
+    }
+
+    fn ledger() -> Ledger {
+        let mut ledger = Ledger::new(Duration::from_millis(10));
+        ledger.add_server();
+        ledger.add_server();
+        ledger
+    }
+
+    #[test]
+    fn a_marked_reply_is_the_one_that_was_given() {
+        let mut ledger = ledger();
+        let reply = Reply::Answered(b"#a;".to_vec());
+        let allows = |ledger: &Ledger, bytes: &[u8]| {
+            ledger.allows(std::slice::from_ref(&reply), bytes, at(0), at(9))
+        };
+        assert!(!allows(&ledger, b"$3\r\nold\r\n"), "nobody has answered yet");
+        let request = words("GETSET key #a;new");
+        ledger.carried_out(0, at(1), &request, b"$3\r\nold\r\n", Vec::new());
+        assert!(allows(&ledger, b"$3\r\nold\r\n"));
+        assert!(!allows(&ledger, b"$-1\r\n"));
+        let execution = ledger.executions().next().expect("one");
+        assert_eq!((&execution.key[..], execution.server), (&b"key"[..], 0));
+    }
+
+    #[test]
+    #[should_panic(expected = "\"#a;\" is carried out twice")]
+    fn a_mark_is_carried_out_once_on_all_servers() {
+        let mut ledger = ledger();
+        ledger.carried_out(0, at(1), &words("SET key #a;new"), b"+OK\r\n", Vec::new());
+        ledger.carried_out(1, at(2), &words("MSET k #b; key #a;new"), b"+OK\r\n", Vec::new());
+    }
+
+    #[test]
+    fn a_stored_value_was_stored_before_it_is_acknowledged() {
+        let mut ledger = ledger();
+        let stored = [Reply::Stored(vec![b"#a;".to_vec(), b"#b;".to_vec()])];
+        ledger.carried_out(0, at(1), &words("MSET k #a;"), b"+OK\r\n", Vec::new());
+        assert!(!ledger.allows(&stored, b"+OK\r\n", at(0), at(2)));
+        ledger.carried_out(1, at(2), &words("MSET l #b;"), b"+OK\r\n", Vec::new());
+        assert!(ledger.allows(&stored, b"+OK\r\n", at(0), at(2)));
+        assert!(!ledger.allows(&stored, b"+QUEUED\r\n", at(0), at(2)));
+    }
+
+    #[test]
+    fn an_array_is_made_of_what_was_found_meanwhile() {
+        let mut ledger = ledger();
+        let found = |text: &[u8]| vec![(b"k".to_vec(), value_found(Some(text)))];
+        ledger.carried_out(0, at(1), &words("MGET k"), b"", found(b"old"));
+        ledger.carried_out(0, at(5), &words("MGET k"), b"", found(b"new"));
+        let reply = |text: &[u8]| array(&[bulk(text), bulk(text)]);
+        let keys = [Reply::AllFound(vec![b"k".to_vec(), b"k".to_vec()])];
+        assert!(ledger.allows(&keys, &reply(b"new"), at(2), at(6)));
+        assert!(!ledger.allows(&keys, &reply(b"old"), at(2), at(6)), "found before it was asked");
+        assert!(ledger.allows(&keys, &reply(b"old"), at(0), at(6)));
+        assert!(!ledger.allows(&keys, &array(&[bulk(b"new")]), at(2), at(6)), "one is missing");
+        let one = [Reply::Found(b"k".to_vec())];
+        assert!(ledger.allows(&one, &bulk(b"new"), at(2), at(6)));
+        assert!(!ledger.allows(&one, &bulk(b"other"), at(2), at(6)));
+    }
+
+    #[test]
+    fn a_count_lies_between_what_was_found_for_sure_and_what_may_have_been() {
+        let mut ledger = ledger();
+        let mut note = |time: u64, key: &[u8], there: bool| {
+            let finding = vec![(key.to_vec(), Finding::Presence(there))];
+            ledger.carried_out(0, at(time), &words("EXISTS k"), b"", finding);
+        };
+        note(1, b"a", true);
+        note(1, b"b", false);
+        note(2, b"b", true);
+        let count = [Reply::Count(vec![b"a".to_vec(), b"b".to_vec()])];
+        for (bytes, right) in [(b":0\r\n", false), (b":1\r\n", true), (b":2\r\n", true)] {
+            assert_eq!(ledger.allows(&count, bytes, at(0), at(3)), right, "{bytes:?}");
+        }
+        assert!(!ledger.allows(&count, b":1\r\n", at(2), at(3)), "nobody has looked for a");
+    }
+
+    #[test]
+    fn a_request_may_fail_while_its_own_server_is_in_trouble() {
+        let mut ledger = ledger();
+        let failure = [Reply::Failure(vec![0])];
+        let refused = b"-ERR Connection refused\r\n";
+        assert!(!ledger.allows(&failure, refused, at(0), at(1)));
+        ledger.trouble(1, at(1));
+        assert!(!ledger.allows(&failure, refused, at(0), at(1)), "it is another server's trouble");
+        ledger.set_down(0, true, at(2));
+        assert!(ledger.allows(&failure, refused, at(100), at(101)), "it goes on");
+        ledger.set_down(0, false, at(200));
+        assert!(ledger.allows(&failure, refused, at(210), at(211)), "it ended a moment ago");
+        assert!(!ledger.allows(&failure, refused, at(211), at(212)));
+        assert!(!ledger.allows(&failure, b"-ERR no such thing\r\n", at(200), at(201)));
+        ledger.doubled(0, at(300));
+        assert!(ledger.allows(&failure, b"+anything\r\n", at(300), at(301)));
+    }
+}
