@@ -3,13 +3,13 @@
 # make test                    all tests; installs what they need
 # make lint                    format, clippy, and the house rules
 # make bench                   against Debian's nutcracker; bench-quick for a first look
-# make sim N=1000 SEED=1       N scenarios of the simulation, or the one of a seed
+# make sim N=100000            so many seeds of the simulation; SEED=7 replays one
 # make test-long               test, and the simulation with many seeds
 
 SHELL := /bin/sh
 PORT ?=
 CONF ?=
-N ?= 200
+N ?= 10000
 SEED ?=
 
 TEST_NEEDS := cc=build-essential redis-server=redis-server redis-cli=redis-tools
@@ -46,7 +46,7 @@ bench-quick:
 
 sim:
 	N='$(N)' $(if $(SEED),SEED='$(SEED)') \
-		cargo test --locked --release --test simulation -- --nocapture
+		cargo test --locked --release --test simulation every_seed -- --nocapture
 
 test-long: test
-	$(MAKE) sim N=20000
+	$(MAKE) sim N=100000

@@ -18,6 +18,7 @@ mod deliver;
 mod dispatch;
 mod fragment;
 mod gather;
+mod holdings;
 mod listener;
 mod local;
 mod pipeline;
@@ -35,6 +36,7 @@ use bytes::Bytes;
 use log::debug;
 
 pub use counters::Counters;
+pub use holdings::Holdings;
 pub use listener::Occupancy;
 pub use pool::PoolSetup;
 pub use reject::TOO_MANY_CLIENTS;

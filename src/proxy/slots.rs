@@ -54,6 +54,10 @@ impl<T> Slots<T> {
         Some(self.slab.remove(index).value)
     }
 
+    pub(crate) fn values(&self) -> impl Iterator<Item = &T> {
+        self.slab.iter().map(|(_, entry)| &entry.value)
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.slab.len()
     }

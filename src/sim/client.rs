@@ -81,7 +81,8 @@ pub enum Leaves {
     HalfClosing,
     /// It waits for the proxy to close after the last reply, as after QUIT.
     Waiting,
-    /// It goes when it has read at least so many bytes of replies, with a reset or a close.
+    /// It goes when it has read at least so many bytes of replies, or all of them, with a reset or
+    /// a close.
     Vanishing {
         /// Bytes of replies; with 0 it goes as soon as every request is written.
         reply_bytes: usize,
@@ -447,7 +448,9 @@ impl Client {
     fn wants_to_vanish(&self) -> bool {
         match self.script.leaves {
             Leaves::Vanishing { reply_bytes: 0, .. } => self.written == self.stream.len(),
-            Leaves::Vanishing { reply_bytes, .. } => self.read >= reply_bytes,
+            Leaves::Vanishing { reply_bytes, .. } => {
+                self.read >= reply_bytes || self.outcome.replies.len() == self.ends.len()
+            }
             Leaves::Closing { .. } | Leaves::HalfClosing | Leaves::Waiting => false,
         }
     }

@@ -247,8 +247,12 @@ fn marks(request: &[Vec<u8>]) -> Vec<(&[u8], &[u8])> {
             .chunks_exact(2)
             .filter_map(|pair| Some((mark_of(&pair[1])?, &pair[0][..])))
             .collect(),
-        b"GETRANGE" | b"LRANGE" => match arguments {
-            [key, _, end] if is_range_end(end) => vec![(&end[..], &key[..])],
+        b"HSET" => match arguments {
+            [key, _, value] => mark_of(value).map(|mark| (mark, &key[..])).into_iter().collect(),
+            _ => Vec::new(),
+        },
+        b"GETRANGE" | b"LRANGE" | b"HSCAN" => match arguments {
+            [key, .., end] if is_range_end(end) => vec![(&end[..], &key[..])],
             _ => Vec::new(),
         },
         _ => Vec::new(),

@@ -33,7 +33,7 @@ pub use ledger::{Execution, Reply, mark_of, marked, range_end};
 pub use random::Random;
 pub use resp::{array, bulk, integer, request};
 pub use ring::{Settings, SimRing};
-pub use server::{Change, Mischief, ServerScript};
+pub use server::{AWAY_MAX, Change, Mischief, ServerScript};
 
 #[cfg(test)]
 mod tests;

@@ -14,6 +14,7 @@ pub(super) struct Data {
 enum Value {
     Text(Vec<u8>),
     List(Vec<Vec<u8>>),
+    Hash(BTreeMap<Vec<u8>, Vec<u8>>),
 }
 
 impl Data {
@@ -21,7 +22,7 @@ impl Data {
     pub(super) fn text(&self, key: &[u8]) -> Option<&[u8]> {
         match self.values.get(key) {
             Some(Value::Text(text)) => Some(text),
-            Some(Value::List(_)) | None => None,
+            Some(Value::List(_) | Value::Hash(_)) | None => None,
         }
     }
 
@@ -66,6 +67,9 @@ impl Data {
             (b"LPUSH", [key, _, ..]) => self.push(key, &arguments[1..]),
             // Whoever asks for a range asks for all of it.
             (b"LRANGE", [key, _, _]) => self.list(key),
+            (b"HSET", [key, field, value]) => self.set_field(key, field, value),
+            // A scan has everything in its first reply.
+            (b"HSCAN", [key, _, _, _]) => self.fields(key),
             (b"GETRANGE", [key, _, _]) => match self.get(key) {
                 null if null == b"$-1\r\n" => bulk(b""),
                 text => text,
@@ -94,14 +98,14 @@ impl Data {
                 text.extend_from_slice(value);
                 integer(text.len() as i64)
             }
-            Value::List(_) => WRONG_TYPE.to_vec(),
+            Value::List(_) | Value::Hash(_) => WRONG_TYPE.to_vec(),
         }
     }
 
     fn get(&self, key: &[u8]) -> Vec<u8> {
         match self.values.get(key) {
             Some(Value::Text(text)) => bulk(text),
-            Some(Value::List(_)) => WRONG_TYPE.to_vec(),
+            Some(Value::List(_) | Value::Hash(_)) => WRONG_TYPE.to_vec(),
             None => b"$-1\r\n".to_vec(),
         }
     }
@@ -113,7 +117,7 @@ impl Data {
     fn increment(&mut self, key: &[u8]) -> Vec<u8> {
         let text = match self.values.get(key) {
             Some(Value::Text(text)) => String::from_utf8_lossy(text).into_owned(),
-            Some(Value::List(_)) => return WRONG_TYPE.to_vec(),
+            Some(Value::List(_) | Value::Hash(_)) => return WRONG_TYPE.to_vec(),
             None => "0".to_owned(),
         };
         match text.parse::<i64>() {
@@ -129,7 +133,7 @@ impl Data {
     fn push(&mut self, key: &[u8], elements: &[Vec<u8>]) -> Vec<u8> {
         let list = self.values.entry(key.to_vec()).or_insert(Value::List(Vec::new()));
         match list {
-            Value::Text(_) => WRONG_TYPE.to_vec(),
+            Value::Text(_) | Value::Hash(_) => WRONG_TYPE.to_vec(),
             Value::List(list) => {
                 elements.iter().for_each(|element| list.insert(0, element.clone()));
                 integer(list.len() as i64)
@@ -143,9 +147,32 @@ impl Data {
                 let elements: Vec<_> = list.iter().map(|element| bulk(element)).collect();
                 array(&elements)
             }
-            Some(Value::Text(_)) => WRONG_TYPE.to_vec(),
+            Some(Value::Text(_) | Value::Hash(_)) => WRONG_TYPE.to_vec(),
             None => array(&[]),
         }
+    }
+
+    fn set_field(&mut self, key: &[u8], field: &[u8], value: &[u8]) -> Vec<u8> {
+        let hash = self.values.entry(key.to_vec()).or_insert(Value::Hash(BTreeMap::new()));
+        match hash {
+            Value::Hash(fields) => {
+                let earlier = fields.insert(field.to_vec(), value.to_vec());
+                integer(i64::from(earlier.is_none()))
+            }
+            Value::Text(_) | Value::List(_) => WRONG_TYPE.to_vec(),
+        }
+    }
+
+    /// An array in an array, both of which end together.
+    fn fields(&self, key: &[u8]) -> Vec<u8> {
+        let fields = match self.values.get(key) {
+            Some(Value::Hash(fields)) => {
+                fields.iter().flat_map(|(field, value)| [bulk(field), bulk(value)]).collect()
+            }
+            Some(Value::Text(_) | Value::List(_)) => return WRONG_TYPE.to_vec(),
+            None => Vec::new(),
+        };
+        array(&[bulk(b"0"), array(&fields)])
     }
 }
 
@@ -174,9 +201,9 @@ fn refuse(name: &[u8]) -> Vec<u8> {
     format!("-ERR unknown command '{text}'\r\n").into_bytes()
 }
 
-const KNOWN: [&str; 15] = [
+const KNOWN: [&str; 17] = [
     "PING", "GET", "SET", "GETSET", "GETRANGE", "APPEND", "MGET", "MSET", "DEL", "UNLINK",
-    "EXISTS", "TOUCH", "INCR", "LPUSH", "LRANGE",
+    "EXISTS", "TOUCH", "INCR", "LPUSH", "LRANGE", "HSET", "HSCAN",
 ];
 
 const WRONG_TYPE: &[u8] = b"-WRONGTYPE Operation against a key holding the wrong kind of value\r\n";
@@ -207,6 +234,9 @@ mod tests {
         assert_eq!(answer(&mut data, "SET c 2 get"), "$1\r\n1\r\n");
         assert_eq!(answer(&mut data, "APPEND c 34"), ":3\r\n");
         assert_eq!(answer(&mut data, "GETRANGE c 0 1000"), "$3\r\n234\r\n");
+        assert_eq!(answer(&mut data, "HSET h f v"), ":1\r\n");
+        let fields = "*2\r\n$1\r\n0\r\n*2\r\n$1\r\nf\r\n$1\r\nv\r\n";
+        assert_eq!(answer(&mut data, "HSCAN h 0 COUNT 9"), fields);
         assert!(answer(&mut data, "GETSET l 1").starts_with("-WRONGTYPE"));
         assert!(answer(&mut data, "GET").starts_with("-ERR wrong number"));
         assert!(answer(&mut data, "FLY me").starts_with("-ERR unknown"));

@@ -121,6 +121,15 @@ impl SimRing {
         self.clients.len() - 1
     }
 
+    /// Accepts the connection that has waited longest on `listener`, as another worker would. The
+    /// descriptor goes to whoever serves it.
+    pub fn accept_elsewhere(&mut self, listener: Fd) -> Option<Fd> {
+        let link = *self.net.backlogs.get(&listener)?.front()?;
+        let fd = self.open(Descriptor::Socket { link, connected: true })?;
+        self.net.backlogs.get_mut(&listener)?.pop_front();
+        Some(fd)
+    }
+
     /// The signal `number` arrives.
     pub fn signal(&mut self, number: i32) {
         let token = Key::WORKER.token(OpKind::Signal);
@@ -161,6 +170,16 @@ impl SimRing {
     /// Requests that server `index` has carried out.
     pub fn carried_out(&self, index: usize) -> u64 {
         self.servers[index].requests()
+    }
+
+    /// A sum over everything that happened, in order: the same for the same run.
+    pub fn fingerprint(&self) -> u64 {
+        self.net.trace.fingerprint()
+    }
+
+    /// Clients that were added.
+    pub fn clients(&self) -> usize {
+        self.clients.len()
     }
 
     /// Whether the worker holds nothing any more but its listeners and its servers.

@@ -247,17 +247,17 @@ impl Server {
 
     /// Something that chance has happen to the whole server, for a while.
     fn misfortune(&mut self, net: &mut Network) -> Option<Change> {
-        let kinds =
-            [Fault::ServerDies, Fault::ServerStalls, Fault::ServerVanishes, Fault::ServerEmpties];
-        let kind = kinds.into_iter().find(|&kind| net.may_happen(kind))?;
         let end = net.now + net.random.time_up_to(AWAY_MAX);
-        let (change, back) = match kind {
-            Fault::ServerDies => {
-                (Change::Dies { resets: net.random.chance(500) }, Some(Change::Returns))
-            }
-            Fault::ServerStalls => (Change::Stalls, Some(Change::Resumes)),
-            Fault::ServerVanishes => (Change::Vanishes, Some(Change::Returns)),
-            _ => (Change::Empties, None),
+        let (change, back) = if net.may_happen(Fault::ServerDies) {
+            (Change::Dies { resets: net.random.chance(500) }, Some(Change::Returns))
+        } else if net.may_happen(Fault::ServerStalls) {
+            (Change::Stalls, Some(Change::Resumes))
+        } else if net.may_happen(Fault::ServerVanishes) {
+            (Change::Vanishes, Some(Change::Returns))
+        } else if net.may_happen(Fault::ServerEmpties) {
+            (Change::Empties, None)
+        } else {
+            return None;
         };
         if let Some(back) = back {
             self.plan(end, back);
@@ -446,7 +446,7 @@ impl Connection {
 }
 
 /// The longest time that chance has a server be away or stalled.
-const AWAY_MAX: Duration = Duration::from_millis(300);
+pub const AWAY_MAX: Duration = Duration::from_millis(300);
 
 /// The longest pause that the fault brings.
 const PAUSE_MAX: Duration = Duration::from_millis(30);

@@ -170,10 +170,11 @@ fn echo_run(seed: u64, faults: Faults) -> SimRing {
 #[test]
 fn an_echo_serves_every_client_without_faults() {
     let mut ring = echo_run(1, Faults::default());
-    assert!(Fault::ALL.iter().all(|&fault| {
-        [Fault::NoBuffers, Fault::ClientDrips, Fault::ClientFloods].contains(&fault)
-            || ring.faults().injected(fault) == 0
-    }));
+    // What the clients' manners and sixteen buffers bring, no chance has brought.
+    let manners =
+        [Fault::NoBuffers, Fault::ClientDrips, Fault::ClientFloods, Fault::ClientHalfCloses];
+    let mut others = Fault::ALL.iter().filter(|fault| !manners.contains(fault));
+    assert!(others.all(|&fault| ring.faults().injected(fault) == 0));
     assert_eq!(ring.outcome(0).replies.len(), 20);
 }
 

@@ -11,6 +11,8 @@ use crate::token::Token;
 #[derive(Default)]
 pub(super) struct Trace {
     notes: VecDeque<Note>,
+    /// A sum over all notes, also those that are gone.
+    fingerprint: u64,
 }
 
 struct Note {
@@ -34,7 +36,15 @@ impl Trace {
         if self.notes.len() == NOTES_MAX {
             self.notes.pop_front();
         }
+        for part in [at.as_nanos(), what.len() as u64, count.cast_unsigned()] {
+            self.fingerprint = (self.fingerprint ^ part).wrapping_mul(FNV_PRIME);
+        }
         self.notes.push_back(Note { at, who, what, count });
+    }
+
+    /// Tells whether two runs were the same.
+    pub(super) fn fingerprint(&self) -> u64 {
+        self.fingerprint
     }
 
     pub(super) fn note_event(&mut self, at: Instant, token: Token, what: &What) {
@@ -81,6 +91,9 @@ fn in_words(what: &What) -> (&'static str, i64) {
         What::Mail => ("mail", 0),
     }
 }
+
+/// The multiplier of the 64-bit FNV hash.
+const FNV_PRIME: u64 = 0x0000_0100_0000_01b3;
 
 /// Enough to see what led to a failure, few enough to be read.
 const NOTES_MAX: usize = 1000;

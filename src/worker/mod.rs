@@ -27,7 +27,7 @@ pub use mailbox::{Mail, Mailbox, Shared};
 
 use crate::io::{Event, Fd, Ring, WaitError, What};
 use crate::limits::Limits;
-use crate::proxy::{Counters, Occupancy, PoolSetup, Proxy, Want};
+use crate::proxy::{Counters, Holdings, Occupancy, PoolSetup, Proxy, Want};
 use crate::time::Instant;
 use crate::token::{Key, OpKind, Role};
 use crate::worker::pace::Pace;
@@ -182,6 +182,11 @@ impl<R: Ring> Worker<R> {
     /// Slots in use: clients, and server connections.
     pub fn slots(&self) -> (usize, usize) {
         self.proxy.slots()
+    }
+
+    /// What its clients and servers hold.
+    pub fn holdings(&self) -> Holdings {
+        self.proxy.holdings()
     }
 
     fn dispatch(&mut self, now: Instant, event: Event) {

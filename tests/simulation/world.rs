@@ -1,20 +1,19 @@
-//! A worker in a simulated world, and the way through a scenario.
+//! A worker in a simulated world, and the way through a run.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ringcracker::distribution::{DistributionKind, Node, RoutingTable};
-use ringcracker::hash::HashKind;
+use ringcracker::hash::{HashKind, HashTag};
 use ringcracker::io::{Address, Fd};
-use ringcracker::limits::Limits;
-use ringcracker::proxy::PoolSetup;
-use ringcracker::sim::{
-    ClientScript, Exchange, Random, ServerScript, Settings, SimRing, array, bulk, integer, request,
-};
+use ringcracker::limits::{Limits, STASH_BYTES_MAX};
+use ringcracker::proxy::{Holdings, PoolSetup};
+use ringcracker::sim::{ClientScript, Exchange, Fault, Random, ServerScript, Settings, SimRing};
 use ringcracker::time::Instant;
-use ringcracker::worker::{ListenerSetup, Running, Setup, Shared, Worker};
+use ringcracker::worker::{ListenerSetup, Mail, Running, Setup, Shared, Worker};
+
+use crate::tally::Tally;
 
 /// One pool over some servers, before and during its run.
 pub struct World {
@@ -25,8 +24,19 @@ pub struct World {
     pub limits: Limits,
     pub timeout: Option<Duration>,
     pub server_connections: u32,
+    pub preconnect: bool,
+    /// Another worker accepts, and deals the clients to this one by mail.
+    pub dealt: bool,
+    /// Signals that arrive, by time, from the beginning of the run.
+    pub signals: Vec<(Duration, i32)>,
+    /// What is sent from this time on is answered within `PROMPT`.
+    pub prompt_from: Option<Duration>,
+    /// When everything is over, from the beginning of the run.
+    pub over_by: Duration,
+    kind: DistributionKind,
     routing: RoutingTable,
     servers: usize,
+    settings: Settings,
 }
 
 /// A world whose clients are all gone.
@@ -36,17 +46,13 @@ pub struct Finished {
 
 impl World {
     pub fn new(seed: u64, settings: Settings, servers: Vec<ServerScript>) -> Self {
-        let mut ring = SimRing::new(seed, settings);
-        let nodes: Vec<Node> =
-            (0..servers.len()).map(|index| Node { name: name(index), weight: 1 }).collect();
-        let ejected = vec![false; nodes.len()];
-        let kind = DistributionKind::Modula;
-        let routing = RoutingTable::new(HashKind::Fnv1a64, None, kind, &nodes, &ejected);
+        let mut ring = SimRing::new(seed, settings.clone());
         let listener = ring.listen();
         let count = servers.len();
         for (index, script) in servers.into_iter().enumerate() {
             ring.add_server(address(index), script);
         }
+        let kind = DistributionKind::Modula;
         Self {
             ring,
             random: Random::new(!seed),
@@ -54,14 +60,42 @@ impl World {
             limits: Limits::default(),
             timeout: None,
             server_connections: 1,
-            routing,
+            preconnect: false,
+            dealt: false,
+            signals: Vec::new(),
+            prompt_from: None,
+            over_by: LONGEST_RUN,
+            kind,
+            routing: routing(count, HashKind::Fnv1a64, None, kind),
             servers: count,
+            settings,
         }
+    }
+
+    /// Spreads keys in another way than modulo FNV-1a.
+    pub fn route_by(&mut self, hash: HashKind, tag: Option<HashTag>, kind: DistributionKind) {
+        self.kind = kind;
+        self.routing = routing(self.servers, hash, tag, kind);
     }
 
     /// Which server `key` belongs to.
     pub fn server_of(&self, key: &[u8]) -> usize {
         self.routing.route(key, 0).expect("no server is ejected")
+    }
+
+    /// Whether a key is always asked for at the same server.
+    pub fn is_exact(&self) -> bool {
+        self.kind != DistributionKind::Random
+    }
+
+    /// The servers that may be asked for some of `keys`.
+    pub fn servers_of(&self, keys: &[Vec<u8>]) -> Vec<usize> {
+        match self.kind {
+            DistributionKind::Random => (0..self.servers).collect(),
+            DistributionKind::Ketama | DistributionKind::Modula => {
+                keys.iter().map(|key| self.server_of(key)).collect()
+            }
+        }
     }
 
     /// A key of `server` that begins with `name`.
@@ -78,38 +112,157 @@ impl World {
 
     /// Turns the worker until every client is gone and nothing is left of it.
     pub fn run(self) -> Finished {
+        let (number, workers) = if self.dealt { (1, 2) } else { (0, 1) };
+        let shared = Arc::new(Shared::new(workers, 1).expect("an eventfd can be made"));
         let servers = (0..self.servers).map(|index| (name(index), address(index))).collect();
         let pool = PoolSetup {
             name: "pool".to_owned(),
-            routing: self.routing,
+            routing: self.routing.clone(),
             servers,
             timeout: self.timeout,
             server_connections: self.server_connections,
-            preconnect: false,
+            preconnect: self.preconnect,
         };
         let listener = ListenerSetup { fd: self.listener, pool: 0, clients_max: None };
-        let shared = Arc::new(Shared::new(1, 1).expect("an eventfd can be made"));
         let setup = Setup {
-            number: 0,
+            number,
             pools: vec![pool],
-            listeners: vec![listener],
-            limits: self.limits,
+            listeners: if self.dealt { Vec::new() } else { vec![listener] },
+            limits: self.limits.clone(),
             seed: 1,
             shared: Arc::clone(&shared),
         };
-        let mut worker = Worker::new(self.ring, setup);
-        let end = Instant::from_nanos(0) + LONGEST_RUN;
+        let guide =
+            Guide { ceiling_bytes: self.ceiling_bytes(), number, shared, heard: Vec::new() };
+        let worker = Worker::new(self.ring, setup);
+        let routing = (self.kind != DistributionKind::Random).then_some(self.routing);
+        let plan = Plan {
+            listener: self.listener,
+            signals: self.signals,
+            prompt_from: self.prompt_from.map(at),
+            over_by: at(self.over_by),
+            routing,
+        };
+        guide.lead(worker, plan)
+    }
+
+    /// What the worker may hold at most, as its limits have it.
+    fn ceiling_bytes(&self) -> usize {
+        let received = usize::from(self.settings.buffers) * self.settings.buffer_bytes;
+        let client = STASH_BYTES_MAX
+            + self.settings.pipe_bytes
+            + received
+            + self.limits.output_hard_bytes
+            + 3 * LARGEST_BYTES;
+        let server = self.limits.server_queue_bytes_max + 2 * LARGEST_BYTES;
+        let servers = self.servers * self.server_connections as usize;
+        self.ring.clients() * client + servers * server
+    }
+}
+
+/// What is to happen to a worker, and to be seen of it.
+struct Plan {
+    listener: Fd,
+    signals: Vec<(Duration, i32)>,
+    prompt_from: Option<Instant>,
+    over_by: Instant,
+    routing: Option<RoutingTable>,
+}
+
+/// Leads a worker through a run.
+struct Guide {
+    number: usize,
+    shared: Arc<Shared>,
+    ceiling_bytes: usize,
+    /// Signals that the worker has told of.
+    heard: Vec<i32>,
+}
+
+impl Guide {
+    fn lead(mut self, mut worker: Worker<SimRing>, mut plan: Plan) -> Finished {
+        let mut sent = Vec::new();
         for _ in 0..TURNS_MAX {
-            if worker.ring().is_quiet() {
-                assert_eq!(worker.slots().0, 0, "slots of clients are free");
-                assert_eq!(shared.clients(), 0, "no client is counted");
+            let is_heard = self.heard.len() == sent.len();
+            if is_heard && worker.ring().is_quiet() && is_at_rest(&worker.holdings()) {
+                assert_eq!(self.shared.clients(), 0, "no client is counted");
+                assert_eq!(self.heard, sent, "signals are told of once, in order");
+                check_executions(&mut worker, plan.routing.as_ref());
+                check_promptness(&mut worker, plan.prompt_from);
+                self.stop(&mut worker);
                 return Finished { worker };
             }
-            assert!(worker.ring().now() < end, "not finished in {LONGEST_RUN:?}");
-            assert_eq!(worker.turn(), Ok(Running::On));
+            let held = worker.holdings();
+            let now = worker.ring().now();
+            assert!(now < plan.over_by, "not over by {:?}: {held:?}", plan.over_by);
+            plan.signals.retain(|&(time, number)| {
+                let is_due = at(time) <= now;
+                if is_due {
+                    worker.ring().signal(number);
+                    sent.push(number);
+                }
+                !is_due
+            });
+            if self.number > 0 {
+                self.deal(&mut worker, plan.listener);
+            }
+            self.turn(&mut worker);
         }
-        panic!("not finished in {TURNS_MAX} turns");
+        panic!("not over in {TURNS_MAX} turns: {:?}", worker.holdings());
     }
+
+    fn turn(&mut self, worker: &mut Worker<SimRing>) {
+        match worker.turn().expect("the simulated ring goes on") {
+            Running::On => {}
+            Running::Signal(number) => self.heard.push(number),
+            Running::Stop => panic!("nobody has asked for the end"),
+        }
+        let held = worker.holdings();
+        assert!(held.bytes() <= self.ceiling_bytes, "above {}: {held:?}", self.ceiling_bytes);
+    }
+
+    /// Accepts in another worker's place, and sends the clients on.
+    fn deal(&self, worker: &mut Worker<SimRing>, listener: Fd) {
+        while let Some(fd) = worker.ring().accept_elsewhere(listener) {
+            self.shared.add_client(self.number, 0);
+            let posted = self.shared.mailbox(self.number).post(Mail::Client { fd, pool: 0 });
+            posted.expect("few clients fit a mailbox");
+            worker.ring().mail();
+        }
+    }
+
+    fn stop(&self, worker: &mut Worker<SimRing>) {
+        self.shared.stop();
+        worker.ring().mail();
+        let stopped = (0..STOP_TURNS_MAX).any(|_| worker.turn() == Ok(Running::Stop));
+        assert!(stopped, "a worker stops when it is told to");
+    }
+}
+
+/// Each key has been asked for at its own server.
+fn check_executions(worker: &mut Worker<SimRing>, routing: Option<&RoutingTable>) {
+    let Some(routing) = routing else { return };
+    for execution in worker.ring().executions() {
+        let right = routing.route(&execution.key, 0);
+        let key = String::from_utf8_lossy(&execution.key);
+        assert_eq!(Some(execution.server), right, "{key} is asked for at another server");
+    }
+}
+
+/// Once all troubles are over, nobody waits long.
+fn check_promptness(worker: &mut Worker<SimRing>, from: Option<Instant>) {
+    let Some(from) = from else { return };
+    let ring = worker.ring();
+    for client in 0..ring.clients() {
+        let outcome = ring.outcome(client);
+        for (sent, (got, _)) in outcome.sent.iter().zip(&outcome.replies) {
+            let in_time = *sent < from || *got - *sent < PROMPT;
+            assert!(in_time, "client {client} has waited from {sent:?} to {got:?}");
+        }
+    }
+}
+
+fn is_at_rest(held: &Holdings) -> bool {
+    *held == Holdings { servers: held.servers, ..Holdings::default() }
 }
 
 impl Finished {
@@ -118,110 +271,33 @@ impl Finished {
         let replies = &self.worker.ring().outcome(index).replies;
         replies.iter().filter(|(_, reply)| reply.starts_with(b"-")).count()
     }
-}
 
-/// Writes requests of one client, each with its only right reply, over keys of its own.
-pub struct Author {
-    name: String,
-    random: Random,
-    values: BTreeMap<Vec<u8>, Vec<u8>>,
-    count: usize,
-    value_bytes: Vec<usize>,
-}
-
-impl Author {
-    pub fn new(name: &str, random: &mut Random, value_bytes: &[usize]) -> Self {
-        Self {
-            name: name.to_owned(),
-            random: Random::new(random.bits()),
-            values: BTreeMap::new(),
-            count: 0,
-            value_bytes: value_bytes.to_vec(),
-        }
-    }
-
-    pub fn exchanges(&mut self, count: usize) -> Vec<Exchange> {
-        (0..count).map(|_| self.exchange()).collect()
-    }
-
-    fn exchange(&mut self) -> Exchange {
-        self.count += 1;
-        match self.random.below(9) {
-            0 | 1 => {
-                let (key, value) = (self.key(), self.value());
-                self.values.insert(key.clone(), value.clone());
-                Exchange::new(request(&[b"SET", &key, &value]), b"+OK\r\n".to_vec())
-            }
-            2 | 3 => {
-                let key = self.key();
-                Exchange::new(request(&[b"get", &key]), self.stored(&key))
-            }
-            4 => {
-                let keys = self.keys();
-                let values: Vec<_> = keys.iter().map(|key| self.stored(key)).collect();
-                Exchange::new(with_keys(b"MGET", &keys), array(&values))
-            }
-            5 => {
-                let pairs: Vec<_> = (0..3).map(|_| (self.key(), self.value())).collect();
-                let mut arguments = vec![&b"MSET"[..]];
-                pairs.iter().for_each(|(key, value)| arguments.extend([&key[..], value]));
-                let written = request(&arguments);
-                self.values.extend(pairs);
-                Exchange::new(written, b"+OK\r\n".to_vec())
-            }
-            6 => {
-                let keys = self.keys();
-                let gone = keys.iter().filter(|&key| self.values.remove(key).is_some()).count();
-                Exchange::new(with_keys(b"DEL", &keys), integer(gone as i64))
-            }
-            7 => {
-                let keys = self.keys();
-                let there = keys.iter().filter(|&key| self.values.contains_key(key)).count();
-                Exchange::new(with_keys(b"EXISTS", &keys), integer(there as i64))
-            }
-            _ => Exchange::new(request(&[b"PING"]), b"+PONG\r\n".to_vec()),
-        }
-    }
-
-    fn key(&mut self) -> Vec<u8> {
-        format!("{}:{}", self.name, self.random.below(8)).into_bytes()
-    }
-
-    fn keys(&mut self) -> Vec<Vec<u8>> {
-        (0..self.random.between(1, 5)).map(|_| self.key()).collect()
-    }
-
-    /// It names its client and its request, so that no other can be taken for it.
-    fn value(&mut self) -> Vec<u8> {
-        let mut value = format!("{}#{}\r\n", self.name, self.count).into_bytes();
-        let size = self.random.pick(&self.value_bytes);
-        value.extend((0..size).map(|at| at as u8));
-        value
-    }
-
-    fn stored(&self, key: &[u8]) -> Vec<u8> {
-        self.values.get(key).map_or(b"$-1\r\n".to_vec(), |value| bulk(value))
+    /// What the run adds to a campaign.
+    pub fn tally(&mut self) -> Tally {
+        let ring = self.worker.ring();
+        let replies = (0..ring.clients()).map(|client| ring.outcome(client).replies.len()).sum();
+        let injected = Fault::ALL.map(|fault| ring.faults().injected(fault));
+        let fingerprint = ring.fingerprint();
+        let failures = self.worker.counters().requests_failed;
+        let calm_runs = u64::from(failures == 0);
+        let replies: usize = replies;
+        Tally { runs: 1, injected, replies: replies as u64, failures, calm_runs, fingerprint }
     }
 }
 
-pub fn with_keys(name: &[u8], keys: &[Vec<u8>]) -> Vec<u8> {
-    let mut arguments = vec![name];
-    arguments.extend(keys.iter().map(|key| &key[..]));
-    request(&arguments)
+fn routing(
+    servers: usize,
+    hash: HashKind,
+    tag: Option<HashTag>,
+    kind: DistributionKind,
+) -> RoutingTable {
+    let nodes: Vec<Node> =
+        (0..servers).map(|index| Node { name: name(index), weight: 1 }).collect();
+    RoutingTable::new(hash, tag, kind, &nodes, &vec![false; nodes.len()])
 }
 
-/// Runs a scenario with each of many seeds, or with the one in `SEED`; `N` says with how many.
-pub fn for_each_seed(run: impl Fn(u64)) {
-    let number = |name| std::env::var(name).ok().map(|text| text.parse().expect("a number"));
-    match number("SEED") {
-        Some(seed) => run(seed),
-        None => (0..number("N").unwrap_or(SEEDS)).for_each(run),
-    }
-}
-
-/// Whether one seed is run alone, so that nothing can be said of many.
-pub fn is_replay() -> bool {
-    std::env::var_os("SEED").is_some()
+fn at(time: Duration) -> Instant {
+    Instant::from_nanos(0) + time
 }
 
 fn name(server: usize) -> String {
@@ -232,11 +308,17 @@ fn address(server: usize) -> Address {
     Address::Inet(SocketAddr::from(([127, 0, 0, 1], 7000 + server as u16)))
 }
 
-/// Seeds of one scenario unless told otherwise: a few seconds' worth.
-const SEEDS: u64 = 200;
-
-/// No scenario takes as long in virtual time; one that does has lost something.
+/// No world takes as long in virtual time; one that does has lost something.
 const LONGEST_RUN: Duration = Duration::from_secs(60);
 
-/// No scenario takes as many turns; one that does turns without progress.
+/// How long a request takes at most when nothing is wrong, in the slowest of worlds.
+const PROMPT: Duration = Duration::from_secs(1);
+
+/// No world takes as many turns; one that does turns without progress.
 const TURNS_MAX: usize = 200_000;
+
+/// A mail is read in the next turn that gets as far as the mailbox.
+const STOP_TURNS_MAX: usize = 1000;
+
+/// No request and no reply of any world is larger.
+const LARGEST_BYTES: usize = 256 << 10;
