@@ -16,7 +16,8 @@ use crate::world::{Finished, World};
 pub type Scenario = (&'static str, fn(u64) -> Tally);
 
 /// Every scenario.
-pub const ALL: [Scenario; 13] = [
+pub const ALL: [Scenario; 14] = [
+    ("a_flood_starves_nobody", a_flood_starves_nobody),
     (
         "pipelines_are_answered_in_order_however_they_are_split",
         pipelines_are_answered_in_order_however_they_are_split,
@@ -475,4 +476,27 @@ fn in_a_storm_every_request_is_answered_rightly_or_with_an_error(seed: u64) -> T
         world.ring.add_client(ClientScript { pause, leaves, ..script });
     }
     world.run().tally()
+}
+
+/// Clients that send all that they have at once get a turn each, and so does everybody else.
+fn a_flood_starves_nobody(seed: u64) -> Tally {
+    let settings = Settings { pipe_bytes: 1 << 20, buffer_bytes: 16 << 10, ..faulty() };
+    let settings = Settings { faults: Faults::default(), ..settings };
+    let mut world = World::new(seed, settings, vec![ServerScript::default(); 2]);
+    for client in 0..4 {
+        let key = format!("flood{client}").into_bytes();
+        let mut exchanges = vec![set(&key, &key)];
+        exchanges.extend((0..3000).map(|_| get(&key, &key)));
+        let script = world.client(exchanges);
+        world.ring.add_client(ClientScript { depth: usize::MAX, ..script });
+    }
+    let exchanges = Author::new("polite", &mut world.random, &[0, 100]).exchanges(20);
+    let script = world.client(exchanges);
+    world.ring.add_client(script);
+    let mut finished = world.run();
+    let outcome = finished.worker.ring().outcome(4);
+    let times = outcome.sent.iter().zip(&outcome.replies).map(|(sent, (got, _))| *got - *sent);
+    let slowest = times.max().unwrap_or_default();
+    assert!(slowest < ms(5), "the polite client has waited {slowest:?}");
+    finished.tally()
 }
