@@ -27,9 +27,9 @@ pub enum Fault {
     CancelMissed,
     /// Something that could complete now completes later.
     LateCompletion,
-    /// A wait brings only some of the completions that are there.
+    /// A wait brings only some of the completions that are there, by chance or by the limit.
     FewCompletions,
-    /// The completion queue is full: the multishot operations that have something to say end.
+    /// The completion queue is full, by chance or by its size, and a multishot operation ends.
     QueueFull,
     /// `wait` returns early and with nothing, as after a signal.
     EarlyWait,
@@ -37,7 +37,7 @@ pub enum Fault {
     WatchEnds,
     /// An accept finds no descriptor (`EMFILE`); the connection stays in the backlog.
     AcceptNoDescriptor,
-    /// An accept finds a connection that is gone already (`ECONNABORTED`).
+    /// An accept finds a connection that is gone already (`ECONNABORTED`), and takes it out.
     AcceptAborted,
     /// A connect finds no descriptor (`EMFILE`).
     ConnectNoDescriptor,
@@ -141,9 +141,17 @@ impl Faults {
             .with(Fault::ShortSend, 200)
             .with(Fault::MultishotEnds, 50)
             .with(Fault::NoBuffers, 20)
+            .with(Fault::DataBeatsCancel, 300)
+            .with(Fault::DataBeatsDeadline, 500)
+            .with(Fault::ConnectBeatsCancel, 500)
+            .with(Fault::CancelMissed, 100)
             .with(Fault::LateCompletion, 100)
+            .with(Fault::FewCompletions, 300)
+            .with(Fault::QueueFull, 20)
             .with(Fault::EarlyWait, 20)
+            .with(Fault::WatchEnds, 50)
             .with(Fault::AcceptNoDescriptor, 50)
+            .with(Fault::AcceptAborted, 200)
             .with(Fault::ServerPauses, 5)
     }
 
@@ -165,11 +173,16 @@ impl Faults {
 
     /// Whether `fault` happens now; counts it when it does.
     pub(super) fn happens(&mut self, fault: Fault, random: &mut Random) -> bool {
-        let happens = random.chance(self.per_mille[fault as usize]);
+        let happens = self.may_happen(fault, random);
         if happens {
             self.count(fault);
         }
         happens
+    }
+
+    /// Whether `fault` is to happen, if there turns out to be something that it changes.
+    pub(super) fn may_happen(&self, fault: Fault, random: &mut Random) -> bool {
+        random.chance(self.per_mille[fault as usize])
     }
 
     /// Counts a fault that came about by itself.

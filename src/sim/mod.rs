@@ -6,7 +6,9 @@
 //!  pipe network            connections, and how each side may end them
 //!  resp redis              the peers' own parser, and what a server knows
 //!  client server           the peers: scripts, and the check of every byte
-//!  operation buffers ring  the ring, and the check of its contract
+//!  operation buffers       what is in flight, and the memory for it
+//!  completions turns       what a wait brings, and whether turns get anywhere
+//!  ring wait settings      the ring, the check of its contract, and what happens in a wait
 //! ```
 //!
 //! **Knows nothing of:** the worker, the proxy, or their parsers. Whatever drives an `io::Ring`
@@ -14,6 +16,7 @@
 
 mod buffers;
 mod client;
+mod completions;
 mod faults;
 mod network;
 mod operation;
@@ -23,14 +26,20 @@ mod redis;
 mod resp;
 mod ring;
 mod server;
+mod settings;
 mod trace;
+mod turns;
+mod wait;
 
 pub use client::{ClientScript, Cut, Ended, Exchange, Leaves, Outcome, Reads, Reply};
 pub use faults::{Fault, Faults};
 pub use random::Random;
 pub use resp::{array, bulk, integer, request};
-pub use ring::{Settings, SimRing};
+pub use ring::SimRing;
 pub use server::{Change, Mischief, ServerScript};
+pub use settings::Settings;
 
+#[cfg(test)]
+mod ring_tests;
 #[cfg(test)]
 mod tests;

@@ -41,7 +41,27 @@ impl Network {
     }
 
     pub(super) fn happens(&mut self, fault: Fault) -> bool {
-        self.faults.happens(fault, &mut self.random)
+        let happens = self.faults.happens(fault, &mut self.random);
+        if happens {
+            self.trace.note_fault(self.now, fault);
+        }
+        happens
+    }
+
+    /// Whether `fault` is to happen, if there turns out to be something that it changes; then
+    /// `count` is due.
+    pub(super) fn may_happen(&mut self, fault: Fault) -> bool {
+        self.faults.may_happen(fault, &mut self.random)
+    }
+
+    /// Counts a fault that has changed what happened.
+    pub(super) fn count(&mut self, fault: Fault) {
+        self.faults.count(fault);
+        self.trace.note_fault(self.now, fault);
+    }
+
+    pub(super) fn note_plain(&mut self, who: Who, what: &'static str) {
+        self.trace.note_plain(self.now, who, what);
     }
 
     pub(super) fn note(&mut self, who: Who, what: &'static str, count: usize) {
