@@ -297,3 +297,6 @@ impl<R: Ring> Worker<R> {
 
 /// One line about failed accepts in this time.
 const LOG_INTERVAL: std::time::Duration = std::time::Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests;
