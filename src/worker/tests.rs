@@ -7,10 +7,10 @@ use std::time::Duration;
 use crate::distribution::{DistributionKind, Node, RoutingTable};
 use crate::hash::HashKind;
 use crate::io::Address;
-use crate::limits::{Limits, STASH_BYTES_MAX};
+use crate::limits::{Limits, STASH_BYTES_MAX, TICK_MS};
 use crate::proxy::PoolSetup;
 use crate::sim::{
-    Change, ClientScript, Exchange, Fault, Faults, ServerScript, Settings, SimRing, request,
+    Change, ClientScript, Exchange, Fault, Faults, Leaves, ServerScript, Settings, SimRing, request,
 };
 use crate::worker::{ListenerSetup, Running, Setup, Shared, Worker};
 
@@ -82,4 +82,25 @@ fn a_client_stays_paused_although_a_cancel_missed() {
         assert!(early * bytes < most, "seed {seed}: {early} requests taken while paused");
         assert!(worker.counters().clients_paused > 0);
     }
+}
+
+#[test]
+fn an_aborted_connection_does_not_keep_the_next_one_waiting() {
+    let ping = || vec![Exchange::new(request(&[b"PING"]), b"+PONG\r\n".to_vec())];
+    let script = || ClientScript::new(crate::io::Fd(0), ping());
+    let leaves = Leaves::Vanishing { reply_bytes: 0, reset: true };
+    let mut aborted = 0;
+    for seed in 0..20 {
+        let mut worker = worker(
+            seed,
+            Faults::default().with(Fault::AcceptAborted, 1000),
+            ServerScript::default(),
+            vec![ClientScript { leaves, ..script() }, script()],
+        );
+        run(&mut worker);
+        aborted += worker.ring().faults().injected(Fault::AcceptAborted);
+        let replied = worker.ring().outcome(1).replies[0].0;
+        assert!(replied.as_nanos() < TICK_MS * 1_000_000, "seed {seed}: replied at {replied:?}");
+    }
+    assert!(aborted > 0);
 }
