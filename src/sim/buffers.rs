@@ -45,9 +45,11 @@ impl Buffers {
         self.returned.push(home);
     }
 
-    /// What was given back can be filled from now on.
-    pub(super) fn publish(&mut self) {
+    /// What was given back can be filled from now on. Returns how many those are.
+    pub(super) fn publish(&mut self) -> usize {
+        let count = self.returned.len();
         self.free.append(&mut self.returned);
+        count
     }
 
     /// How many the worker has.

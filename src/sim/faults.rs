@@ -149,7 +149,7 @@ impl Faults {
             .with(Fault::FewCompletions, 300)
             .with(Fault::QueueFull, 20)
             .with(Fault::EarlyWait, 20)
-            .with(Fault::WatchEnds, 50)
+            .with(Fault::WatchEnds, 10)
             .with(Fault::AcceptNoDescriptor, 50)
             .with(Fault::AcceptAborted, 200)
             .with(Fault::ServerPauses, 5)

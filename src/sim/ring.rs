@@ -159,7 +159,8 @@ impl SimRing {
         for (token, operation) in &self.operations {
             let fleeting = matches!(token.op(), OpKind::Send | OpKind::Connect | OpKind::Hangup);
             if token.key().role == Role::Client || fleeting {
-                lines.push(format!("{token:?} is in flight on fd {}", operation.fd().0));
+                let who = Who::Operation(*token);
+                lines.push(format!("{who} in flight on fd {}", operation.fd().0));
             }
         }
         let server = |fd: &Fd| self.armed(*fd).any(|token| token.key().role == Role::Server);
@@ -362,7 +363,8 @@ impl Drop for SimRing {
     fn drop(&mut self) {
         if std::thread::panicking() {
             let unrest = self.unrest().join("\n");
-            eprintln!("{}{unrest}\nreplay this with SEED={}", self.net.trace, self.seed);
+            let (trace, seed) = (&self.net.trace, self.seed);
+            eprintln!("{trace}What is left:\n{unrest}\nreplay this with SEED={seed}");
         }
     }
 }

@@ -45,6 +45,7 @@ pub(super) enum Who {
     Descriptor(Fd),
     Client(usize),
     Server(usize),
+    Worker,
     /// Chance.
     Fault(Fault),
 }
@@ -107,7 +108,10 @@ impl fmt::Display for Note {
                 write!(f, " {before} {count}")
             }
             Count::Number(count) => write!(f, " {before}{count}{after}"),
-            Count::Failed(errno) => write!(f, " {before}{errno:?}{after}"),
+            Count::Failed(errno) => match name(errno) {
+                Some(name) => write!(f, " {before}{name}{after}"),
+                None => write!(f, " {before}{errno:?}{after}"),
+            },
         }
     }
 }
@@ -129,6 +133,7 @@ impl fmt::Display for Who {
             Who::Descriptor(fd) => write!(f, "fd {}", fd.0),
             Who::Client(index) => write!(f, "client {index}"),
             Who::Server(index) => write!(f, "server {index}"),
+            Who::Worker => write!(f, "worker"),
             Who::Fault(fault) => write!(f, "fault: {fault:?}"),
         }
     }
@@ -146,6 +151,20 @@ fn operation(op: OpKind) -> &'static str {
         OpKind::Signal => "signals",
         OpKind::Mail => "mailbox",
     }
+}
+
+/// The names of what the simulated ring fails with.
+fn name(errno: Errno) -> Option<&'static str> {
+    Some(match errno.0 {
+        libc::ECANCELED => "ECANCELED",
+        libc::ECONNABORTED => "ECONNABORTED",
+        libc::ECONNREFUSED => "ECONNREFUSED",
+        libc::ECONNRESET => "ECONNRESET",
+        libc::EMFILE => "EMFILE",
+        libc::ENOBUFS => "ENOBUFS",
+        libc::EPIPE => "EPIPE",
+        _ => return None,
+    })
 }
 
 /// A completion: what came of it, with its size, its descriptor or its error.
@@ -204,7 +223,7 @@ mod tests {
             "      1234.5 us  fault: ShortReceive\n",
             "      1234.5 us  worker's client[2.5] recv: 4 bytes, and more to come\n",
             "      1234.5 us  worker's client[2.5] recv: ",
-            "fails: errno 125 (Operation canceled (os error 125))\n",
+            "fails: ECANCELED\n",
         ];
         assert_eq!(trace.to_string(), lines.concat());
     }

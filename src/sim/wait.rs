@@ -23,7 +23,10 @@ impl SimRing {
             self.shut(fd);
             self.net.note(Who::Operation(token), "fd # is closed", fd.0 as usize);
         }
-        self.buffers.publish();
+        let returned = self.buffers.publish();
+        if returned > 0 {
+            self.net.note(Who::Worker, "gives # buffers back", returned);
+        }
         let watches = self.operations.values_mut();
         for watch in watches.filter(|operation| matches!(operation.work, Work::Hangup { .. })) {
             watch.gives_up |= self.net.may_happen(Fault::WatchEnds);
@@ -100,7 +103,9 @@ impl SimRing {
             if self.completions.is_over() {
                 return self.net.count(Fault::FewCompletions);
             }
-            if !self.net.happens(Fault::LateCompletion) {
+            if self.net.happens(Fault::LateCompletion) {
+                self.net.note_plain(Who::Operation(token), "is held back");
+            } else {
                 self.run(token, into);
             }
         }
@@ -246,7 +251,9 @@ impl SimRing {
         match self.net.random.pick(&ready) {
             Who::Client(index) => self.clients[index].act(&mut self.net),
             Who::Server(index) => self.servers[index].act(&mut self.net),
-            Who::Operation(_) | Who::Descriptor(_) | Who::Fault(_) => unreachable!("no peer"),
+            Who::Operation(_) | Who::Descriptor(_) | Who::Worker | Who::Fault(_) => {
+                unreachable!("no peer")
+            }
         }
         self.turns.on_happening(self.net.now);
         true
