@@ -104,3 +104,29 @@ fn an_aborted_connection_does_not_keep_the_next_one_waiting() {
     }
     assert!(aborted > 0);
 }
+
+#[test]
+fn a_watch_that_ends_by_itself_is_armed_again() {
+    let late = Duration::from_millis(500).as_nanos() as u64;
+    for seed in 0..20 {
+        let exchange = Exchange::new(request(&[b"SET", b"k", &[b'v'; 1000]]), b"+OK\r\n".to_vec());
+        // Ten of these are in flight, and enough are put aside for the client to be paused. What
+        // is left of them fits the socket, so that the client can write it all, and vanish.
+        let count = 10 + (STASH_BYTES_MAX + 2500).div_ceil(exchange.request.len());
+        let script = ClientScript::new(crate::io::Fd(0), vec![exchange; count]);
+        let leaves = Leaves::Vanishing { reply_bytes: 0, reset: true };
+        let pause = Duration::from_millis(5);
+        let mut worker = worker(
+            seed,
+            Faults::default().with(Fault::WatchEnds, 1000),
+            ServerScript { changes: vec![(Duration::ZERO, Change::Stalls)], ..Default::default() },
+            vec![ClientScript { depth: usize::MAX, leaves, pause, ..script }],
+        );
+        while worker.counters().clients == 0 || worker.slots().0 > 0 {
+            assert!(worker.ring().now().as_nanos() < late, "seed {seed}: the client is not missed");
+            assert_eq!(worker.turn(), Ok(Running::On));
+        }
+        assert_eq!(worker.counters().clients_paused, 1);
+        assert!(worker.ring().faults().injected(Fault::WatchEnds) > 0);
+    }
+}
