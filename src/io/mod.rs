@@ -124,7 +124,8 @@ pub enum What {
     },
     /// A connect is over.
     Connected(Result<(), Errno>),
-    /// Both directions of a watched socket are gone, or `Err(ECANCELED)`: the watch was cancelled.
+    /// Both directions of a watched socket are gone, or `Err(ECANCELED)`: the watch was cancelled,
+    /// or ended by itself for want of room for a completion.
     HungUp(Result<(), Errno>),
     /// The periodic tick, each `limits::TICK_MS`.
     Tick,

@@ -2,17 +2,22 @@
 
 use crate::io::Buffer;
 
+/// ```text
+///   free --take--> the worker --give_back--> returned --publish, at the next wait--> free
+/// ```
 pub(super) struct Buffers {
     size: usize,
     /// Memory by number; `None` while the worker has it.
     memory: Vec<Option<Vec<u8>>>,
     free: Vec<u16>,
+    /// Given back, and not yet the kernel's to fill.
+    returned: Vec<u16>,
 }
 
 impl Buffers {
     pub(super) fn new(count: u16, size: usize) -> Self {
         let memory = (0..count).map(|_| Some(Vec::new())).collect();
-        Self { size, memory, free: (0..count).collect() }
+        Self { size, memory, free: (0..count).collect(), returned: Vec::new() }
     }
 
     pub(super) fn size(&self) -> usize {
@@ -37,11 +42,18 @@ impl Buffers {
         memory.fill(0xdd);
         memory.clear();
         *place = Some(memory);
-        self.free.push(home);
+        self.returned.push(home);
+    }
+
+    /// What was given back can be filled from now on. Returns how many those are.
+    pub(super) fn publish(&mut self) -> usize {
+        let count = self.returned.len();
+        self.free.append(&mut self.returned);
+        count
     }
 
     /// How many the worker has.
     pub(super) fn away(&self) -> usize {
-        self.memory.len() - self.free.len()
+        self.memory.len() - self.free.len() - self.returned.len()
     }
 }

@@ -274,7 +274,7 @@ impl Client {
                     self.read_some(net, link);
                 } else if net.now >= until {
                     net.links[link].peer_close(&mut net.random);
-                    self.go(net, "closes");
+                    self.go(net, "closes after # replies");
                 }
             }
             State::Here { link } => self.act_here(net, link),
@@ -286,7 +286,7 @@ impl Client {
         let may_read = self.may_read(net, link);
         if self.is_given_up(net, link) {
             self.count(net, Fault::ClientNeverReads);
-            self.end(net, "is given up");
+            self.end(net, "is given up after # replies");
         } else if self.wants_to_vanish() {
             let Leaves::Vanishing { reset, .. } = self.script.leaves else { return };
             self.count(net, if reset { Fault::ClientResets } else { Fault::ClientVanishes });
@@ -294,12 +294,12 @@ impl Client {
                 true => net.links[link].peer_reset(&mut net.random),
                 false => net.links[link].peer_close(&mut net.random),
             }
-            self.go(net, "vanishes");
+            self.go(net, "vanishes after # replies");
         } else if self.wants_to_shut() {
             self.shut = true;
             self.count(net, Fault::ClientHalfCloses);
             net.links[link].peer_shut_write();
-            net.note(Who::Client(self.index), "half-closes after", self.written);
+            net.note(Who::Client(self.index), "half-closes after # bytes", self.written);
         } else if may_read && (room == 0 || net.random.chance(500)) {
             self.read_some(net, link);
         } else if room > 0 {
@@ -362,7 +362,7 @@ impl Client {
         if whole >= self.outcome.replies.len() + FLOOD_REQUESTS {
             self.count(net, Fault::ClientFloods);
         }
-        net.note(Who::Client(self.index), "writes", count);
+        net.note(Who::Client(self.index), "writes # bytes", count);
     }
 
     fn read_some(&mut self, net: &mut Network, link: usize) {
@@ -371,13 +371,13 @@ impl Client {
             Readable::Bytes(count) => {
                 let count = net.random.between(1, count);
                 let bytes = net.links[link].peer_read(count);
-                net.note(Who::Client(self.index), "reads", count);
+                net.note(Who::Client(self.index), "reads # bytes", count);
                 self.read += count;
                 self.incoming.extend_from_slice(&bytes);
                 self.check_replies(net, link);
             }
-            Readable::End => self.end(net, "sees the end"),
-            Readable::Reset => self.end(net, "sees a reset"),
+            Readable::End => self.end(net, "sees the end after # replies"),
+            Readable::Reset => self.end(net, "sees a reset after # replies"),
         }
     }
 
@@ -436,7 +436,7 @@ impl Client {
     /// Counts something that a client does with requests unanswered.
     fn count(&self, net: &mut Network, fault: Fault) {
         if self.outcome.replies.len() < self.ends.len() {
-            net.faults.count(fault);
+            net.count(fault);
         }
     }
 

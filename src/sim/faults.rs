@@ -27,9 +27,9 @@ pub enum Fault {
     CancelMissed,
     /// Something that could complete now completes later.
     LateCompletion,
-    /// A wait brings only some of the completions that are there.
+    /// A wait brings only some of the completions that are there, by chance or by the limit.
     FewCompletions,
-    /// The completion queue is full: the multishot operations that have something to say end.
+    /// The completion queue is full, by chance or by its size, and a multishot operation ends.
     QueueFull,
     /// `wait` returns early and with nothing, as after a signal.
     EarlyWait,
@@ -37,7 +37,7 @@ pub enum Fault {
     WatchEnds,
     /// An accept finds no descriptor (`EMFILE`); the connection stays in the backlog.
     AcceptNoDescriptor,
-    /// An accept finds a connection that is gone already (`ECONNABORTED`).
+    /// An accept finds a connection that is gone already (`ECONNABORTED`), and takes it out.
     AcceptAborted,
     /// A connect finds no descriptor (`EMFILE`).
     ConnectNoDescriptor,
@@ -141,9 +141,17 @@ impl Faults {
             .with(Fault::ShortSend, 200)
             .with(Fault::MultishotEnds, 50)
             .with(Fault::NoBuffers, 20)
+            .with(Fault::DataBeatsCancel, 300)
+            .with(Fault::DataBeatsDeadline, 500)
+            .with(Fault::ConnectBeatsCancel, 500)
+            .with(Fault::CancelMissed, 100)
             .with(Fault::LateCompletion, 100)
+            .with(Fault::FewCompletions, 300)
+            .with(Fault::QueueFull, 20)
             .with(Fault::EarlyWait, 20)
+            .with(Fault::WatchEnds, 10)
             .with(Fault::AcceptNoDescriptor, 50)
+            .with(Fault::AcceptAborted, 200)
             .with(Fault::ServerPauses, 5)
     }
 
@@ -163,8 +171,8 @@ impl Faults {
         self.per_mille = [0; KINDS];
     }
 
-    /// Whether chance has `fault` happen.
-    pub(super) fn strikes(&self, fault: Fault, random: &mut Random) -> bool {
+    /// Whether chance has `fault` happen, if there turns out to be something that it changes.
+    pub(super) fn may_happen(&self, fault: Fault, random: &mut Random) -> bool {
         random.chance(self.per_mille[fault as usize])
     }
 
@@ -189,11 +197,11 @@ mod tests {
     fn faults_strike_as_often_as_they_are_set_to() {
         let mut random = Random::new(3);
         let mut faults = Faults::default().with(Fault::ShortSend, 500);
-        let count = (0..100).filter(|_| faults.strikes(Fault::ShortSend, &mut random)).count();
+        let count = (0..100).filter(|_| faults.may_happen(Fault::ShortSend, &mut random)).count();
         assert!((30..70).contains(&count), "{count}");
-        assert!(!faults.strikes(Fault::EarlyWait, &mut random));
+        assert!(!faults.may_happen(Fault::EarlyWait, &mut random));
         faults.cease();
-        assert!(!faults.strikes(Fault::ShortSend, &mut random));
+        assert!(!faults.may_happen(Fault::ShortSend, &mut random));
         faults.count(Fault::ShortSend);
         assert_eq!(faults.injected(Fault::ShortSend), 1);
     }

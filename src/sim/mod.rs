@@ -7,7 +7,9 @@
 //!  resp redis              the peers' own parser, and what a server knows
 //!  ledger                  what the servers have done: the truth about every reply
 //!  client server           the peers: scripts, and the check of every byte
-//!  operation buffers ring  the ring, and the check of its contract
+//!  operation buffers       what is in flight, and the memory for it
+//!  completions turns       what a wait brings, and whether turns get anywhere
+//!  ring wait settings      the ring, the check of its contract, and what happens in a wait
 //! ```
 //!
 //! **Knows nothing of:** the worker, the proxy, or their parsers. Whatever drives an `io::Ring`
@@ -15,6 +17,7 @@
 
 mod buffers;
 mod client;
+mod completions;
 mod faults;
 mod ledger;
 mod network;
@@ -25,15 +28,21 @@ mod redis;
 mod resp;
 mod ring;
 mod server;
+mod settings;
 mod trace;
+mod turns;
+mod wait;
 
 pub use client::{ClientScript, Cut, Ended, Exchange, Leaves, Outcome, Reads};
 pub use faults::{Fault, Faults};
 pub use ledger::{Execution, Reply, mark_of, marked, range_end};
 pub use random::Random;
 pub use resp::{array, bulk, integer, request};
-pub use ring::{Settings, SimRing};
+pub use ring::SimRing;
 pub use server::{AWAY_MAX, Change, Mischief, ServerScript};
+pub use settings::Settings;
 
+#[cfg(test)]
+mod ring_tests;
 #[cfg(test)]
 mod tests;

@@ -7,7 +7,7 @@ use crate::sim::faults::{Fault, Faults};
 use crate::sim::ledger::Ledger;
 use crate::sim::pipe::Link;
 use crate::sim::random::Random;
-use crate::sim::ring::Settings;
+use crate::sim::settings::Settings;
 use crate::sim::trace::{Trace, Who};
 use crate::time::Instant;
 
@@ -33,7 +33,7 @@ impl Network {
             now: start,
             random: Random::new(seed),
             faults: settings.faults.clone(),
-            trace: Trace::default(),
+            trace: Trace::new(settings.trace_notes_max),
             ledger: Ledger::new(settings.grace),
             links: Vec::new(),
             backlogs: BTreeMap::new(),
@@ -52,15 +52,22 @@ impl Network {
     pub(super) fn happens(&mut self, fault: Fault) -> bool {
         let happens = self.may_happen(fault);
         if happens {
-            self.faults.count(fault);
+            self.count(fault);
         }
         happens
     }
 
-    /// Whether chance has `fault` happen now. Who brings it about counts it.
+    /// Whether `fault` is to happen, if there turns out to be something that it changes; then
+    /// `count` is due.
     pub(super) fn may_happen(&mut self, fault: Fault) -> bool {
         let is_calm = self.calm_from.is_some_and(|time| time <= self.now);
-        !is_calm && self.faults.strikes(fault, &mut self.random)
+        !is_calm && self.faults.may_happen(fault, &mut self.random)
+    }
+
+    /// Counts a fault that has changed what happened.
+    pub(super) fn count(&mut self, fault: Fault) {
+        self.faults.count(fault);
+        self.trace.note_fault(self.now, fault);
     }
 
     /// A server, if there is one, has given requests a reason to fail.
@@ -68,6 +75,10 @@ impl Network {
         if let Some(server) = server {
             self.ledger.trouble(server, self.now);
         }
+    }
+
+    pub(super) fn note_plain(&mut self, who: Who, what: &'static str) {
+        self.trace.note_plain(self.now, who, what);
     }
 
     pub(super) fn note(&mut self, who: Who, what: &'static str, count: usize) {

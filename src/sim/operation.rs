@@ -14,6 +14,8 @@ use crate::time::Instant;
 pub(super) struct Operation {
     pub(super) work: Work,
     pub(super) cancelled: bool,
+    /// It ends with `ECANCELED` although nobody cancelled it.
+    pub(super) gives_up: bool,
 }
 
 pub(super) enum Work {
@@ -34,7 +36,7 @@ pub(super) enum Step {
 
 impl Operation {
     pub(super) fn new(work: Work) -> Self {
-        Self { work, cancelled: false }
+        Self { work, cancelled: false, gives_up: false }
     }
 
     pub(super) fn fd(&self) -> Fd {
@@ -61,6 +63,7 @@ impl Operation {
     pub(super) fn is_ready(&self, net: &Network) -> bool {
         let due = |deadline: Option<Instant>| deadline.is_some_and(|time| time <= net.now);
         self.cancelled
+            || self.gives_up
             || match self.work {
                 Work::Accept { listener } => !net.backlogs[&listener].is_empty(),
                 Work::Connect { deadline, .. } => due(deadline),
@@ -91,7 +94,7 @@ pub(super) fn step_recv(operation: Operation, net: &mut Network, buffers: &mut B
         };
         if !bytes_are_there || !net.happens(data_first) {
             if bytes_are_there {
-                net.faults.count(end_first);
+                net.count(end_first);
             }
             return Step::Over(failed(libc::ECANCELED));
         }
@@ -108,7 +111,7 @@ pub(super) fn step_recv(operation: Operation, net: &mut Network, buffers: &mut B
                 return Step::Over(failed(libc::ENOBUFS));
             }
             let Some((home, mut memory)) = buffers.take() else {
-                net.faults.count(Fault::NoBuffers);
+                net.count(Fault::NoBuffers);
                 return Step::Over(failed(libc::ENOBUFS));
             };
             let mut count = count.min(buffers.size());
@@ -159,11 +162,14 @@ pub(super) fn step_send(operation: Operation, net: &mut Network) -> Step {
 }
 
 /// A step of a watch.
-pub(super) fn step_hangup(operation: Operation, net: &Network) -> Step {
+pub(super) fn step_hangup(operation: Operation, net: &mut Network) -> Step {
     let Work::Hangup { link, .. } = operation.work else { unreachable!("a watch") };
     if net.links[link].is_hung_up() {
         Step::Over(What::HungUp(Ok(())))
-    } else if operation.cancelled {
+    } else if operation.cancelled || operation.gives_up {
+        if !operation.cancelled {
+            net.count(Fault::WatchEnds);
+        }
         Step::Over(What::HungUp(Err(Errno(libc::ECANCELED))))
     } else {
         Step::GoesOn(operation, None)

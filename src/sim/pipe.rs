@@ -93,6 +93,11 @@ impl Link {
         self.ring_open
     }
 
+    /// Whether the peer is still there, if only to read.
+    pub(super) fn is_peer_open(&self) -> bool {
+        self.peer_open
+    }
+
     /// Whether the ring has received everything that the peer wrote.
     pub(super) fn is_up_empty(&self) -> bool {
         self.up.bytes.is_empty()

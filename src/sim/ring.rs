@@ -1,19 +1,22 @@
-//! The ring itself: operations asked for, virtual time, and the checks of the contract.
+//! The ring itself: operations asked for, the peers, and the checks of the contract.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use crate::io::{Address, Buffer, Chain, Errno, Event, Fd, How, Ring, Wait, WaitError, What};
-use crate::limits::TICK_MS;
 use crate::sim::buffers::Buffers;
 use crate::sim::client::{Client, ClientScript, Outcome};
+use crate::sim::completions::Completions;
 use crate::sim::faults::{Fault, Faults};
 use crate::sim::ledger::Execution;
 use crate::sim::network::Network;
-use crate::sim::operation::{Operation, Step, Work, send_goal, step_hangup, step_recv, step_send};
+use crate::sim::operation::{Operation, Work, send_goal};
 use crate::sim::pipe::Writable;
-use crate::sim::server::{Door, Server, ServerScript};
+use crate::sim::server::{Server, ServerScript};
+use crate::sim::settings::Settings;
 use crate::sim::trace::Who;
+use crate::sim::turns::Turns;
+use crate::sim::wait::TICK;
 use crate::time::Instant;
 use crate::token::{Flavour, Key, OpKind, Role, Token};
 
@@ -31,57 +34,34 @@ use crate::token::{Flavour, Key, OpKind, Role, Token};
 /// worker all print the seed and the last things that happened.
 pub struct SimRing {
     seed: u64,
-    net: Network,
-    operations: BTreeMap<Token, Operation>,
-    descriptors: BTreeMap<Fd, Descriptor>,
-    buffers: Buffers,
-    clients: Vec<Client>,
-    servers: Vec<Server>,
-    next_tick: Instant,
+    pub(super) net: Network,
+    pub(super) operations: BTreeMap<Token, Operation>,
+    pub(super) descriptors: BTreeMap<Fd, Descriptor>,
+    /// Descriptors that the next wait closes.
+    pub(super) closes: Vec<(Token, Fd)>,
+    pub(super) buffers: Buffers,
+    pub(super) completions: Completions,
+    pub(super) turns: Turns,
+    pub(super) clients: Vec<Client>,
+    pub(super) servers: Vec<Server>,
+    pub(super) next_tick: Instant,
     /// Signals and mail.
-    news: VecDeque<Event>,
-    settings: Settings,
+    pub(super) news: VecDeque<Event>,
+    pub(super) settings: Settings,
 }
 
-/// The size of a simulated world.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// Bytes that a socket holds in each direction.
-    pub pipe_bytes: usize,
-    /// Receive buffers of the ring.
-    pub buffers: u16,
-    /// Bytes of each.
-    pub buffer_bytes: usize,
-    /// Descriptors that may be open.
-    pub descriptors_max: usize,
-    /// The longest time that a connect takes.
-    pub connect_time: Duration,
-    /// What goes wrong.
-    pub faults: Faults,
-    /// From when on nothing goes wrong any more, from the beginning of the run.
-    pub calm_from: Option<Duration>,
-    /// How long after a server's trouble requests may still fail for it.
-    pub grace: Duration,
-}
-
-enum Descriptor {
+/// What a descriptor number stands for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Descriptor {
     Listener,
-    Socket { link: usize, connected: bool },
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            pipe_bytes: 4096,
-            buffers: 16,
-            buffer_bytes: 1024,
-            descriptors_max: 1000,
-            connect_time: Duration::from_millis(1),
-            faults: Faults::default(),
-            calm_from: None,
-            grace: Duration::from_millis(500),
-        }
-    }
+    Socket {
+        link: usize,
+        connected: bool,
+    },
+    /// The number is still taken, and nobody may use it.
+    Closing {
+        link: Option<usize>,
+    },
 }
 
 impl SimRing {
@@ -92,7 +72,10 @@ impl SimRing {
             net: Network::new(seed, &settings),
             operations: BTreeMap::new(),
             descriptors: BTreeMap::new(),
+            closes: Vec::new(),
             buffers: Buffers::new(settings.buffers, settings.buffer_bytes),
+            completions: Completions::new(),
+            turns: Turns::new(),
             clients: Vec::new(),
             servers: Vec::new(),
             next_tick: Instant::from_nanos(0) + TICK,
@@ -194,15 +177,19 @@ impl SimRing {
         if self.buffers.away() > 0 {
             lines.push(format!("{} buffers are not back", self.buffers.away()));
         }
+        if self.completions.late() > 0 {
+            lines.push(format!("{} completions are late", self.completions.late()));
+        }
         for (token, operation) in &self.operations {
             let fleeting = matches!(token.op(), OpKind::Send | OpKind::Connect | OpKind::Hangup);
             if token.key().role == Role::Client || fleeting {
-                lines.push(format!("{token:?} is in flight on fd {}", operation.fd().0));
+                let who = Who::Operation(*token);
+                lines.push(format!("{who} in flight on fd {}", operation.fd().0));
             }
         }
         let server = |fd: &Fd| self.armed(*fd).any(|token| token.key().role == Role::Server);
         for (fd, descriptor) in &self.descriptors {
-            if matches!(descriptor, Descriptor::Socket { .. }) && !server(fd) {
+            if *descriptor != Descriptor::Listener && !server(fd) {
                 lines.push(format!("fd {} is open, and no server's", fd.0));
             }
         }
@@ -210,19 +197,20 @@ impl SimRing {
     }
 
     fn armed(&self, fd: Fd) -> impl Iterator<Item = Token> {
-        self.operations
-            .iter()
-            .filter(move |(_, operation)| operation.fd() == fd)
-            .map(|(token, _)| *token)
+        let on_it = self.operations.iter().filter(move |(_, operation)| operation.fd() == fd);
+        on_it.map(|(token, _)| *token).chain(self.completions.unknown_ends(fd))
     }
 
-    fn open(&mut self, descriptor: Descriptor) -> Option<Fd> {
+    pub(super) fn open(&mut self, descriptor: Descriptor) -> Option<Fd> {
         if self.descriptors.len() >= self.settings.descriptors_max {
             return None;
         }
         // As the kernel does, the lowest number that is free: a stale one soon hits somebody else.
         let fd = (FIRST_FD..).map(Fd).find(|fd| !self.descriptors.contains_key(fd))?;
         self.descriptors.insert(fd, descriptor);
+        if let Descriptor::Socket { link, .. } = descriptor {
+            self.net.note(Who::Descriptor(fd), "is link", link);
+        }
         Some(fd)
     }
 
@@ -232,21 +220,34 @@ impl SimRing {
             Some(&Descriptor::Socket { link, connected: true }) => link,
             Some(Descriptor::Socket { .. }) => panic!("{token:?}: fd {} is not connected", fd.0),
             Some(Descriptor::Listener) => panic!("{token:?}: fd {} is a listener", fd.0),
-            None => panic!("{token:?}: fd {} is not open", fd.0),
+            Some(Descriptor::Closing { .. }) | None => {
+                panic!("{token:?}: fd {} is not open", fd.0)
+            }
         }
     }
 
-    fn shut(&mut self, fd: Fd) {
+    /// Takes a descriptor out of use; `shut` closes it.
+    fn retire(&mut self, fd: Fd) {
         let armed: Vec<Token> = self.armed(fd).collect();
         assert!(armed.is_empty(), "close: fd {} has {armed:?} in flight", fd.0);
+        let link = match self.descriptors.get(&fd) {
+            Some(&Descriptor::Socket { link, .. }) => Some(link),
+            Some(Descriptor::Listener) => None,
+            Some(Descriptor::Closing { .. }) | None => panic!("close: fd {} is not open", fd.0),
+        };
+        self.descriptors.insert(fd, Descriptor::Closing { link });
+    }
+
+    /// Closes a descriptor that is out of use.
+    pub(super) fn shut(&mut self, fd: Fd) {
         match self.descriptors.remove(&fd) {
-            Some(Descriptor::Socket { link, .. }) => {
+            Some(Descriptor::Closing { link: Some(link) }) => {
                 self.net.links[link].ring_close(&mut self.net.random);
             }
-            Some(Descriptor::Listener) => {
-                self.net.backlogs.remove(&fd);
+            Some(Descriptor::Closing { link: None }) => drop(self.net.backlogs.remove(&fd)),
+            Some(Descriptor::Socket { .. } | Descriptor::Listener) | None => {
+                unreachable!("it was retired")
             }
-            None => panic!("close: fd {} is not open", fd.0),
         }
     }
 
@@ -260,145 +261,10 @@ impl SimRing {
             "{token:?}: fd {} has such an operation in flight",
             fd.0
         );
-        self.net.note(Who::Operation(token), "asked on fd", fd.0 as usize);
+        self.net.note(Who::Operation(token), "asked for on fd", fd.0 as usize);
+        self.turns.on_asked();
         let earlier = self.operations.insert(token, operation);
         assert!(earlier.is_none(), "{token:?} is in flight already");
-    }
-
-    fn is_ready(&self, operation: &Operation) -> bool {
-        let answered = match operation.work {
-            Work::Connect { server, answered, .. } => {
-                answered <= self.net.now && self.door(server) != Door::Silent
-            }
-            Work::Accept { .. } | Work::Recv { .. } | Work::Send { .. } | Work::Hangup { .. } => {
-                false
-            }
-        };
-        answered || operation.is_ready(&self.net)
-    }
-
-    fn door(&self, server: Option<usize>) -> Door {
-        server.map_or(Door::Refusing, |index| self.servers[index].door())
-    }
-
-    /// Lets operations that are ready go on, in any order.
-    fn complete_some(&mut self, into: &mut Vec<Event>) {
-        if self.net.now >= self.next_tick {
-            while self.next_tick <= self.net.now {
-                self.next_tick = self.next_tick + TICK;
-            }
-            into.push(Event { token: Key::WORKER.token(OpKind::Tick), what: What::Tick });
-        }
-        into.extend(self.news.drain(..));
-        let mut ready: Vec<Token> = self
-            .operations
-            .iter()
-            .filter(|(_, operation)| self.is_ready(operation))
-            .map(|(token, _)| *token)
-            .collect();
-        self.net.random.shuffle(&mut ready);
-        for token in ready {
-            if self.net.happens(Fault::LateCompletion) {
-                continue;
-            }
-            let operation = self.operations.remove(&token).expect("it is ready");
-            let step = match operation.work {
-                Work::Accept { listener } => self.step_accept(operation, listener),
-                Work::Connect { fd, server, .. } => self.step_connect(operation, fd, server),
-                Work::Recv { .. } => step_recv(operation, &mut self.net, &mut self.buffers),
-                Work::Send { .. } => step_send(operation, &mut self.net),
-                Work::Hangup { .. } => step_hangup(operation, &self.net),
-            };
-            let what = match step {
-                Step::GoesOn(operation, what) => {
-                    self.operations.insert(token, operation);
-                    what
-                }
-                Step::Over(what) => Some(what),
-            };
-            if let Some(what) = what {
-                self.net.trace.note_event(self.net.now, token, &what);
-                into.push(Event { token, what });
-            }
-        }
-    }
-
-    fn step_accept(&mut self, operation: Operation, listener: Fd) -> Step {
-        let backlog = self.net.backlogs.get(&listener).map_or(0, VecDeque::len);
-        if operation.cancelled && (backlog == 0 || self.net.random.chance(500)) {
-            return Step::Over(What::Accepted { fd: Err(Errno(libc::ECANCELED)), more: false });
-        }
-        let full = self.net.happens(Fault::AcceptNoDescriptor);
-        let link = self.net.backlogs.get(&listener).and_then(|backlog| backlog.front().copied());
-        let link = link.expect("an accept that is ready has somebody to accept");
-        let fd = match full {
-            true => None,
-            false => self.open(Descriptor::Socket { link, connected: true }),
-        };
-        let Some(fd) = fd else {
-            return Step::Over(What::Accepted { fd: Err(Errno(libc::EMFILE)), more: false });
-        };
-        self.net.backlogs.get_mut(&listener).expect("as above").pop_front();
-        match self.net.happens(Fault::MultishotEnds) {
-            true => Step::Over(What::Accepted { fd: Ok(fd), more: false }),
-            false => Step::GoesOn(operation, Some(What::Accepted { fd: Ok(fd), more: true })),
-        }
-    }
-
-    fn step_connect(&mut self, operation: Operation, fd: Fd, server: Option<usize>) -> Step {
-        let Work::Connect { answered, deadline, .. } = operation.work else {
-            unreachable!("a connect")
-        };
-        let door = self.door(server);
-        let answered = answered <= self.net.now && door != Door::Silent;
-        let overdue = operation.cancelled || deadline.is_some_and(|time| time <= self.net.now);
-        if overdue && (!answered || self.net.random.chance(500)) {
-            return Step::Over(What::Connected(Err(Errno(libc::ECANCELED))));
-        }
-        match (door, server, self.descriptors.get_mut(&fd)) {
-            (Door::Open, Some(server), Some(Descriptor::Socket { link, connected })) => {
-                *connected = true;
-                self.servers[server].greet(*link, self.net.now);
-                Step::Over(What::Connected(Ok(())))
-            }
-            _ => {
-                self.net.faults.count(Fault::ServerRefuses);
-                self.net.trouble(server);
-                Step::Over(What::Connected(Err(Errno(libc::ECONNREFUSED))))
-            }
-        }
-    }
-
-    /// Lets one peer that can do something do it. False when none can.
-    fn act(&mut self) -> bool {
-        let clients = (0..self.clients.len()).filter(|&at| self.clients[at].is_ready(&self.net));
-        let mut ready: Vec<Who> = clients.map(Who::Client).collect();
-        let servers = (0..self.servers.len()).filter(|&at| self.servers[at].is_ready(&self.net));
-        ready.extend(servers.map(Who::Server));
-        if ready.is_empty() {
-            return false;
-        }
-        match self.net.random.pick(&ready) {
-            Who::Client(index) => self.clients[index].act(&mut self.net),
-            Who::Server(index) => self.servers[index].act(&mut self.net),
-            Who::Operation(_) | Who::Descriptor(_) => unreachable!("no peer"),
-        }
-        true
-    }
-
-    /// Nothing can happen now: goes to the time at which something can.
-    fn jump(&mut self) {
-        let now = self.net.now;
-        let operations = self.operations.values().filter_map(|operation| operation.timer(now));
-        let clients = self.clients.iter().filter_map(|client| client.timer(now));
-        let servers = self.servers.iter().filter_map(|server| server.timer(now));
-        let next = operations.chain(clients).chain(servers).min();
-        let next = next.map_or(self.next_tick, |time| time.min(self.next_tick));
-        self.net.now = next.max(now);
-    }
-
-    fn pass(&mut self, longest: Duration) {
-        self.net.now = self.net.now + self.net.random.time_up_to(longest);
     }
 }
 
@@ -421,6 +287,7 @@ impl Ring for SimRing {
             return Err(Errno(libc::EMFILE));
         }
         let link = self.net.connect();
+        self.turns.on_asked();
         let socket = Descriptor::Socket { link, connected: false };
         let fd = self.open(socket).ok_or(Errno(libc::EMFILE))?;
         let answered = self.net.now + self.net.random.time_up_to(self.settings.connect_time);
@@ -449,14 +316,20 @@ impl Ring for SimRing {
     }
 
     fn cancel(&mut self, target: Token) {
-        if let Some(operation) = self.operations.get_mut(&target) {
-            operation.cancelled = true;
-            self.net.note(Who::Operation(target), "cancel", 0);
-        }
+        let Some(operation) = self.operations.get_mut(&target).filter(|found| !found.cancelled)
+        else {
+            return;
+        };
+        self.net.note_plain(Who::Operation(target), "cancel");
+        operation.cancelled = !self.net.happens(Fault::CancelMissed);
     }
 
     fn shutdown(&mut self, fd: Fd, how: How) {
-        self.net.note(Who::Descriptor(fd), "shutdown", 0);
+        let words = match how {
+            How::Write => "is shut down for writing",
+            How::Both => "is shut down",
+        };
+        self.net.note_plain(Who::Descriptor(fd), words);
         match (self.descriptors.get(&fd), how) {
             (Some(&Descriptor::Socket { link, .. }), How::Write) => {
                 self.net.links[link].ring_shut_write();
@@ -465,58 +338,48 @@ impl Ring for SimRing {
                 self.net.links[link].ring_shut_both();
             }
             (Some(Descriptor::Listener), _) => {}
-            (None, _) => panic!("shutdown: fd {} is not open", fd.0),
+            (Some(Descriptor::Closing { .. }) | None, _) => {
+                panic!("shutdown: fd {} is not open", fd.0)
+            }
         }
     }
 
     fn close(&mut self, token: Token, fd: Fd) {
         assert_eq!(token.op(), OpKind::Close, "{token:?} names another operation");
-        self.net.note(Who::Operation(token), "asked on fd", fd.0 as usize);
-        self.shut(fd);
+        self.net.note(Who::Operation(token), "asked for on fd", fd.0 as usize);
+        self.turns.on_asked();
+        self.retire(fd);
+        self.closes.push((token, fd));
     }
 
     fn refuse(&mut self, fd: Fd, words: &[u8]) {
-        self.net.note(Who::Descriptor(fd), "refused", words.len());
+        self.net.note(Who::Descriptor(fd), "is refused with # bytes", words.len());
+        self.turns.on_asked();
         if let Some(&Descriptor::Socket { link, connected: true }) = self.descriptors.get(&fd)
             && let Writable::Room(room) = self.net.links[link].ring_writable()
         {
             self.net.links[link].ring_write(&words[..words.len().min(room)]);
         }
+        self.retire(fd);
         self.shut(fd);
     }
 
     fn give_back(&mut self, buffer: Buffer) {
+        self.turns.on_given_back();
         self.buffers.give_back(buffer);
     }
 
     fn wait(&mut self, how: Wait, into: &mut Vec<Event>) -> Result<Instant, WaitError> {
-        let before = into.len();
-        self.pass(TURN_TIME_MAX);
+        self.submit(how);
         if self.net.happens(Fault::EarlyWait) {
             return Ok(self.net.now);
         }
-        for _ in 0..self.net.random.between(0, 2 * (self.clients.len() + self.servers.len())) {
-            self.act();
+        let before = into.len();
+        self.wait_for_events(how, into);
+        if into.len() > before {
+            self.turns.on_event();
         }
-        loop {
-            self.complete_some(into);
-            let done = into.len() - before;
-            if how.want == 0
-                || done >= how.want as usize
-                || (done > 0 && (how.window.is_zero() || self.net.random.chance(300)))
-            {
-                return Ok(self.net.now);
-            }
-            let ready = self.operations.values().any(|operation| self.is_ready(operation));
-            if self.act() || ready {
-                self.pass(STEP_TIME_MAX);
-            } else if done > 0 {
-                self.pass(how.window);
-                return Ok(self.net.now);
-            } else {
-                self.jump();
-            }
-        }
+        Ok(self.net.now)
     }
 }
 
@@ -525,18 +388,11 @@ impl Drop for SimRing {
     fn drop(&mut self) {
         if std::thread::panicking() {
             let unrest = self.unrest().join("\n");
-            eprintln!("{}{unrest}\nreplay this with SEED={}", self.net.trace, self.seed);
+            let (trace, seed) = (&self.net.trace, self.seed);
+            eprintln!("{trace}What is left:\n{unrest}\nreplay this with SEED={seed}");
         }
     }
 }
 
-const TICK: Duration = Duration::from_millis(TICK_MS);
-
 /// The first descriptor number that is given out: those below belong to the process.
 const FIRST_FD: i32 = 10;
-
-/// The longest time between two waits of a worker.
-const TURN_TIME_MAX: Duration = Duration::from_micros(20);
-
-/// The longest time that passes between two things that happen in a wait.
-const STEP_TIME_MAX: Duration = Duration::from_micros(5);

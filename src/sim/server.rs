@@ -229,7 +229,7 @@ impl Server {
             Readable::Bytes(count) => {
                 let count = net.random.between(1, count);
                 connection.input.extend(link.peer_read(count));
-                net.note(Who::Server(self.index), "reads", count);
+                net.note(Who::Server(self.index), "reads # bytes", count);
                 connection.parse();
             }
             Readable::End => {
@@ -307,26 +307,26 @@ impl Server {
                 self.change(Change::Stalls, net);
             }
             Mischief::AnswersTwice | Mischief::AnswersTwiceAndCloses => {
-                net.faults.count(Fault::ServerAnswersTwice);
+                net.count(Fault::ServerAnswersTwice);
                 net.ledger.doubled(self.index, net.now);
-                net.note(who, "answers twice", reply.len());
+                net.note(who, "answers twice with # bytes", reply.len());
                 connection.output.extend(reply.iter().chain(reply));
                 if mischief == Mischief::AnswersTwiceAndCloses {
                     connection.then = Then::Close;
                 }
             }
             Mischief::AnswersGarbage => {
-                net.faults.count(Fault::ServerAnswersGarbage);
-                net.note(who, "answers garbage", 0);
+                net.count(Fault::ServerAnswersGarbage);
+                net.note_plain(who, "answers garbage");
                 connection.output.extend(b"HTTP/1.1 400 Bad Request\r\n\r\n");
             }
             Mischief::HalfCloses => {
-                net.faults.count(Fault::ServerHalfCloses);
-                net.note(who, "half-closes", 0);
+                net.count(Fault::ServerHalfCloses);
+                net.note_plain(who, "half-closes");
                 connection.then = Then::HalfClose;
             }
             Mischief::DiesInReply { bytes, away } => {
-                net.faults.count(Fault::ServerDiesInReply);
+                net.count(Fault::ServerDiesInReply);
                 connection.output.extend(&reply[..bytes.min(reply.len())]);
                 connection.then = Then::Die { away };
             }
@@ -355,10 +355,10 @@ impl Server {
         let who = Who::Server(self.index);
         match change {
             Change::Dies { resets } => {
-                net.faults.count(Fault::ServerDies);
+                net.count(Fault::ServerDies);
                 self.door = Door::Refusing;
                 self.stalled = false;
-                net.note(who, "dies with connections:", self.connections.len());
+                net.note(who, "dies with # connections", self.connections.len());
                 for connection in self.connections.drain(..) {
                     let link = &mut net.links[connection.link];
                     match resets {
@@ -369,26 +369,26 @@ impl Server {
             }
             Change::Returns => {
                 self.door = Door::Open;
-                net.note(who, "returns after requests:", self.requests as usize);
+                net.note(who, "returns after # requests", self.requests as usize);
             }
             Change::Stalls => {
-                net.faults.count(Fault::ServerStalls);
+                net.count(Fault::ServerStalls);
                 self.stalled = true;
-                net.note(who, "stalls after requests:", self.requests as usize);
+                net.note(who, "stalls after # requests", self.requests as usize);
             }
             Change::Resumes => {
                 self.stalled = false;
-                net.note(who, "resumes after requests:", self.requests as usize);
+                net.note(who, "resumes after # requests", self.requests as usize);
             }
             Change::Vanishes => {
-                net.faults.count(Fault::ServerVanishes);
+                net.count(Fault::ServerVanishes);
                 self.door = Door::Silent;
-                net.note(who, "vanishes after requests:", self.requests as usize);
+                net.note(who, "vanishes after # requests", self.requests as usize);
             }
             Change::Empties => {
-                net.faults.count(Fault::ServerEmpties);
+                net.count(Fault::ServerEmpties);
                 self.data = redis::Data::default();
-                net.note(who, "is empty after requests:", self.requests as usize);
+                net.note(who, "is empty after # requests", self.requests as usize);
             }
         }
         net.ledger.set_down(self.index, self.stalled || self.door != Door::Open, net.now);
@@ -419,7 +419,7 @@ impl Connection {
                 let count = net.random.between(1, room.min(self.output.len()));
                 let piece: Vec<u8> = self.output.drain(..count).collect();
                 link.peer_write(&piece, &mut net.random);
-                net.note(Who::Server(server), "writes", count);
+                net.note(Who::Server(server), "writes # bytes", count);
             }
         }
     }

@@ -10,18 +10,18 @@ use crate::limits::TICK_MS;
 use crate::time::Instant;
 use crate::token::{Key, OpKind, Role, Token};
 
-const WAIT: Wait = Wait { want: 1, window: Duration::ZERO };
+pub(super) const WAIT: Wait = Wait { want: 1, window: Duration::ZERO };
 
-fn address(port: u16) -> Address {
+pub(super) fn address(port: u16) -> Address {
     Address::Inet(SocketAddr::from(([127, 0, 0, 1], port)))
 }
 
-fn server_token(op: OpKind) -> Token {
+pub(super) fn server_token(op: OpKind) -> Token {
     Key::new(Role::Server, 0, 0).token(op)
 }
 
 /// Waits until `want` finds something in an event, for at most ten seconds of virtual time.
-fn wait_for<T>(ring: &mut SimRing, mut want: impl FnMut(Event) -> Option<T>) -> T {
+pub(super) fn wait_for<T>(ring: &mut SimRing, mut want: impl FnMut(Event) -> Option<T>) -> T {
     let end = ring.now() + Duration::from_secs(10);
     while ring.now() < end {
         let mut events = Vec::new();
@@ -139,7 +139,7 @@ impl Echo {
     }
 }
 
-const PING: &[u8] = b"*1\r\n$4\r\nPING\r\n";
+pub(super) const PING: &[u8] = b"*1\r\n$4\r\nPING\r\n";
 
 fn echo_run(seed: u64, faults: Faults) -> SimRing {
     let settings =
@@ -193,6 +193,9 @@ fn an_echo_serves_every_client_through_harmless_faults() {
     for fault in [Fault::LateCompletion, Fault::EarlyWait, Fault::AcceptNoDescriptor] {
         assert!(seen[fault as usize] > 0, "{fault:?}");
     }
+    for fault in [Fault::FewCompletions, Fault::QueueFull] {
+        assert!(seen[fault as usize] > 0, "{fault:?}");
+    }
 }
 
 #[test]
@@ -209,29 +212,34 @@ fn a_seed_determines_the_run() {
 
 /// A ring with one server, and a socket that is connected to it.
 fn connected(script: ServerScript) -> (SimRing, Fd) {
-    let mut ring = SimRing::new(9, Settings::default());
+    connected_in(Settings::default(), script)
+}
+
+/// The same with other settings.
+pub(super) fn connected_in(settings: Settings, script: ServerScript) -> (SimRing, Fd) {
+    let mut ring = SimRing::new(9, settings);
     ring.add_server(address(1), script);
     let fd = ring.connect(server_token(OpKind::Connect), &address(1), None).unwrap();
     assert_eq!(wait_for(&mut ring, connect_result), Ok(()));
     (ring, fd)
 }
 
-fn connect_result(event: Event) -> Option<Result<(), Errno>> {
+pub(super) fn connect_result(event: Event) -> Option<Result<(), Errno>> {
     let What::Connected(result) = event.what else { return None };
     Some(result)
 }
 
-fn hangup_result(event: Event) -> Option<Result<(), Errno>> {
+pub(super) fn hangup_result(event: Event) -> Option<Result<(), Errno>> {
     let What::HungUp(result) = event.what else { return None };
     Some(result)
 }
 
-fn received(event: Event) -> Option<(Result<Vec<u8>, Errno>, bool)> {
+pub(super) fn received(event: Event) -> Option<(Result<Vec<u8>, Errno>, bool)> {
     let What::Received { data, more } = event.what else { return None };
     Some((data.map(|data| data.to_vec()), more))
 }
 
-fn sending(bytes: &[u8]) -> Chain {
+pub(super) fn sending(bytes: &[u8]) -> Chain {
     let mut output = Chain::new();
     output.push_copy(bytes);
     output

@@ -24,6 +24,10 @@ impl<R: Ring> Worker<R> {
         let was_cancelling = socket.recv == Operation::Cancelling;
         if !more {
             socket.recv = Operation::Off;
+        } else if was_cancelling && !socket.wants_recv {
+            // The cancel was with the kernel before these bytes came. It may have missed
+            // (axboe/liburing#1375), and who is paused could go on sending for ever.
+            self.ring.cancel(key.token(OpKind::Recv));
         }
         match data {
             Ok(buffer) if buffer.is_empty() => {

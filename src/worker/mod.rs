@@ -25,7 +25,7 @@ use log::{info, warn};
 
 pub use mailbox::{Mail, Mailbox, Shared};
 
-use crate::io::{Event, Fd, Ring, WaitError, What};
+use crate::io::{Errno, Event, Fd, Ring, WaitError, What};
 use crate::limits::Limits;
 use crate::proxy::{Counters, Holdings, Occupancy, PoolSetup, Proxy, Want};
 use crate::time::Instant;
@@ -231,13 +231,7 @@ impl<R: Ring> Worker<R> {
         }
     }
 
-    fn on_accepted(
-        &mut self,
-        now: Instant,
-        key: Key,
-        fd: Result<Fd, crate::io::Errno>,
-        more: bool,
-    ) {
+    fn on_accepted(&mut self, now: Instant, key: Key, fd: Result<Fd, Errno>, more: bool) {
         let listener = &mut self.listeners[key.index as usize];
         listener.armed = more;
         let setup = listener.setup;
@@ -248,6 +242,9 @@ impl<R: Ring> Worker<R> {
                     self.accept_all();
                 }
             }
+            // A connection that was gone before it was accepted; the next one may be there. Each
+            // of these takes one out, so this ends.
+            Err(Errno(libc::ECONNABORTED)) => self.accept_all(),
             // Most likely there is no descriptor left. The next tick tries again, or the next
             // close of one; at once would be a busy loop.
             Err(why) => {
@@ -302,3 +299,6 @@ impl<R: Ring> Worker<R> {
 
 /// One line about failed accepts in this time.
 const LOG_INTERVAL: std::time::Duration = std::time::Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests;
