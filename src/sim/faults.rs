@@ -23,6 +23,8 @@ pub enum Fault {
     DataBeatsDeadline,
     /// A connect succeeds although it was cancelled or is overdue.
     ConnectBeatsCancel,
+    /// A connect is answered at the very moment at which its time is over.
+    ConnectTakesLong,
     /// A cancel misses its operation, which goes on as if nothing had been asked.
     CancelMissed,
     /// Something that could complete now completes later.
@@ -88,7 +90,7 @@ const KINDS: usize = Fault::ALL.len();
 
 impl Fault {
     /// Every kind.
-    pub const ALL: [Fault; 35] = [
+    pub const ALL: [Fault; 36] = [
         Fault::ShortReceive,
         Fault::ShortSend,
         Fault::MultishotEnds,
@@ -98,6 +100,7 @@ impl Fault {
         Fault::DeadlineBeatsData,
         Fault::DataBeatsDeadline,
         Fault::ConnectBeatsCancel,
+        Fault::ConnectTakesLong,
         Fault::CancelMissed,
         Fault::LateCompletion,
         Fault::FewCompletions,

@@ -290,8 +290,13 @@ impl Ring for SimRing {
         self.turns.on_asked();
         let socket = Descriptor::Socket { link, connected: false };
         let fd = self.open(socket).ok_or(Errno(libc::EMFILE))?;
-        let answered = self.net.now + self.net.random.time_up_to(self.settings.connect_time);
+        let mut answered = self.net.now + self.net.random.time_up_to(self.settings.connect_time);
         let deadline = within.map(|time| self.net.now + time);
+        if let Some(deadline) = deadline
+            && self.net.happens(Fault::ConnectTakesLong)
+        {
+            answered = deadline;
+        }
         let work = Work::Connect { fd, server, answered, deadline };
         self.start(token, OpKind::Connect, work);
         Ok(fd)

@@ -227,6 +227,7 @@ impl SimRing {
         let overdue = operation.cancelled || deadline.is_some_and(|time| time <= self.net.now);
         let succeeds = answered && door == Door::Open;
         if overdue && !(succeeds && self.net.happens(Fault::ConnectBeatsCancel)) {
+            self.net.trouble(server);
             return Step::Over(What::Connected(Err(Errno(libc::ECANCELED))));
         }
         match (door, server, self.descriptors.get_mut(&fd)) {

@@ -16,7 +16,12 @@ use crate::world::{Finished, World};
 pub type Scenario = (&'static str, fn(u64) -> Tally);
 
 /// Every scenario.
-pub const ALL: [Scenario; 14] = [
+pub const ALL: [Scenario; 16] = [
+    ("a_reply_and_its_deadline_may_come_together", a_reply_and_its_deadline_may_come_together),
+    (
+        "who_is_gone_before_being_accepted_is_in_nobodys_way",
+        who_is_gone_before_being_accepted_is_in_nobodys_way,
+    ),
     ("a_flood_starves_nobody", a_flood_starves_nobody),
     (
         "pipelines_are_answered_in_order_however_they_are_split",
@@ -483,6 +488,7 @@ fn a_flood_starves_nobody(seed: u64) -> Tally {
     let settings = Settings { pipe_bytes: 1 << 20, buffer_bytes: 16 << 10, ..faulty() };
     let settings = Settings { faults: Faults::default(), ..settings };
     let mut world = World::new(seed, settings, vec![ServerScript::default(); 2]);
+    world.limits.in_flight_requests_max = 50;
     for client in 0..4 {
         let key = format!("flood{client}").into_bytes();
         let mut exchanges = vec![set(&key, &key)];
@@ -499,4 +505,44 @@ fn a_flood_starves_nobody(seed: u64) -> Tally {
     let slowest = times.max().unwrap_or_default();
     assert!(slowest < ms(5), "the polite client has waited {slowest:?}");
     finished.tally()
+}
+
+fn who_is_gone_before_being_accepted_is_in_nobodys_way(seed: u64) -> Tally {
+    let faults =
+        Faults::harmless().with(Fault::AcceptNoDescriptor, 300).with(Fault::AcceptAborted, 700);
+    let settings = Settings { faults, ..Settings::default() };
+    let mut world = World::new(seed, settings, vec![slow()]);
+    for _ in 0..8 {
+        let ping = Exchange::new(request(&[b"PING"]), b"+PONG\r\n".to_vec());
+        let script = world.client(vec![ping]);
+        let leaves = Leaves::Vanishing { reply_bytes: 0, reset: world.random.chance(500) };
+        let start = world.random.time_up_to(ms(3));
+        world.ring.add_client(ClientScript { start, leaves, ..script });
+    }
+    add_polite(&mut world, "staying", 20, &[0, 100]);
+    world.run().tally()
+}
+
+fn a_reply_and_its_deadline_may_come_together(seed: u64) -> Tally {
+    let timeout = ms(300);
+    let faults = Faults::default()
+        .with(Fault::DataBeatsDeadline, 500)
+        .with(Fault::LateCompletion, 300)
+        .with(Fault::ShortReceive, 300);
+    let mut random = Random::new(seed);
+    // The request is queued, sent, received and carried out within this time.
+    let on_the_way = random.time_up_to(Duration::from_micros(100));
+    let mischief = vec![(3, Mischief::Stalls { time: timeout - on_the_way })];
+    let stalling = ServerScript { mischief, ..ServerScript::default() };
+    let settings = Settings { faults, ..Settings::default() };
+    let mut world = World::new(seed, settings, vec![stalling]);
+    world.timeout = Some(timeout);
+    let mut exchanges = vec![set(b"a", b"1"), set(b"b", b"2").or(TIMED_OUT)];
+    let late = get(b"a", b"1").or(TIMED_OUT);
+    exchanges.extend([late.clone(), late]);
+    exchanges.extend([set(b"b", b"3").not_before(ms(1000)), get(b"b", b"3"), get(b"a", b"1")]);
+    let script = world.client(exchanges);
+    let depth = world.random.pick(&[1, usize::MAX]);
+    world.ring.add_client(ClientScript { depth, ..script });
+    world.run().tally()
 }

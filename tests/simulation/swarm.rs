@@ -52,7 +52,7 @@ struct Storm {
 impl Storm {
     fn new(random: &mut Random) -> Self {
         let timeout = random.chance(700).then(|| ms(random.between(300, 800) as u64));
-        Self { timeout, over: ms(random.between(20, 400) as u64) }
+        Self { timeout, over: ms(random.pick(&[50, 200, 1500]) as u64) }
     }
 
     /// How long after a server's trouble its requests may fail: a request or a connect may have to
@@ -249,7 +249,8 @@ const HARMLESS: [(Fault, u32); 16] = [
 ];
 
 /// What requests may fail for.
-const HARMFUL: [(Fault, u32); 10] = [
+const HARMFUL: [(Fault, u32); 11] = [
+    (Fault::ConnectTakesLong, 300),
     (Fault::ConnectNoDescriptor, 300),
     (Fault::ServerResets, 5),
     (Fault::ServerDies, 5),
