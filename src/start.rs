@@ -15,6 +15,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use log::{LevelFilter, error, info};
+#[cfg(debug_assertions)]
+use ringcracker::checked::Checked;
 use ringcracker::cli::{Cli, Workers};
 use ringcracker::config::{Config, ListenAddress, Pool, ResolveError};
 use ringcracker::distribution::RoutingTable;
@@ -117,7 +119,7 @@ fn watch_memory() -> Result<(), StartError> {
 }
 
 /// The turns of the first worker, which hears the signals.
-fn run_first(worker: &mut Worker<Uring>, log: &Log) -> Result<(), StartError> {
+fn run_first(worker: &mut Worker<WorkerRing>, log: &Log) -> Result<(), StartError> {
     loop {
         match worker.turn() {
             Ok(Running::On) => {}
@@ -197,9 +199,15 @@ fn run_other(setup: Setup, ready: Sender<()>) -> Result<(), StartError> {
     Ok(())
 }
 
-fn ring_of(shared: &Shared, number: usize, signals: Option<Fd>) -> Result<Uring, SetupError> {
+/// What a worker runs on: in a debug build the contract of its ring is watched.
+#[cfg(debug_assertions)]
+type WorkerRing = Checked<Uring>;
+#[cfg(not(debug_assertions))]
+type WorkerRing = Uring;
+
+fn ring_of(shared: &Shared, number: usize, signals: Option<Fd>) -> Result<WorkerRing, SetupError> {
     let mail = Some(shared.mailbox(number).bell());
-    Uring::new(&Options { signals, mail, ..Options::default() })
+    Uring::new(&Options { signals, mail, ..Options::default() }).map(WorkerRing::from)
 }
 
 fn start_log(cli: &Cli) -> Result<Log, StartError> {

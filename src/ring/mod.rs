@@ -16,7 +16,8 @@
 //! | bytes of a send                     | `submit.rs`  | its completion                   |
 //! | receive buffers, signal, mail       | `buffers.rs`, `own.rs` | their completion       |
 //!
-//! All of `unsafe` is in this room and in `sys`.
+//! All of `unsafe` is in this room and in `sys`. Whether the caller keeps the contract of
+//! `io::Ring` is watched by `checked`.
 //!
 //! **Knows nothing of:** protocols, pools, connections.
 #![allow(unsafe_code)]
@@ -24,7 +25,6 @@
 mod buffers;
 mod cannot_run;
 mod complete;
-mod contract;
 mod own;
 mod probe;
 mod queues;
@@ -48,7 +48,6 @@ use crate::sys;
 use crate::time::Instant;
 use crate::token::{Flavour, Key, OpKind, Token};
 use buffers::BufferRing;
-use contract::Contract;
 use own::Own;
 use queues::Queues;
 use submit::Sends;
@@ -61,7 +60,6 @@ use submit::Sends;
 pub struct Uring {
     queues: Queues,
     payload: ManuallyDrop<Payload>,
-    contract: Contract,
     /// Operations submitted or queued that have not seen their last completion.
     armed: usize,
     /// Watches that saw a hangup and are being cancelled.
@@ -96,14 +94,7 @@ impl Uring {
         buffers.publish();
         let own = Own::new(options.tick, options.signals, options.mail);
         let payload = ManuallyDrop::new(Payload { buffers, sends: Sends::default(), own });
-        Ok(Self {
-            queues,
-            payload,
-            contract: Contract::default(),
-            armed: 0,
-            hung_up: HashSet::new(),
-            copied: Vec::new(),
-        })
+        Ok(Self { queues, payload, armed: 0, hung_up: HashSet::new(), copied: Vec::new() })
     }
 
     /// What this ring makes use of.
