@@ -41,7 +41,7 @@ use io_uring::{cqueue, opcode};
 
 pub use cannot_run::CannotRun;
 pub use probe::probe;
-pub use setup::{Features, Options, SetupError};
+pub use setup::{Features, Options, SetupError, Sizes};
 
 use crate::io::{Address, Buffer, Chain, Errno, Event, Fd, How, Ring, Wait, WaitError, What};
 use crate::sys;
@@ -100,6 +100,13 @@ impl Uring {
     /// What this ring makes use of.
     pub const fn features(&self) -> &Features {
         self.queues.features()
+    }
+
+    /// How large it has become: the kernel rounds queues up, and cuts what is beyond its limits.
+    pub fn sizes(&self) -> Sizes {
+        let (submissions, completions) = self.queues.entries();
+        let (buffers, buffer_bytes) = self.payload.buffers.sizes();
+        Sizes { submissions, completions, buffers, buffer_bytes }
     }
 
     /// Whether enters name the ring by its registered index, not by its descriptor.
