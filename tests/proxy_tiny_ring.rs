@@ -3,7 +3,7 @@
 mod support;
 
 use support::client::Reply;
-use support::proxy::Start;
+use support::proxy::{Proxy, Start};
 use support::redis::Redis;
 
 #[test]
@@ -24,6 +24,20 @@ fn every_worker_has_a_ring_of_the_size_asked_for_and_it_is_watched() {
 
 #[test]
 #[cfg(debug_assertions)]
+fn the_tests_run_on_rings_of_the_size_that_their_run_asks_for() {
+    let value = std::env::var(VARIABLE).unwrap_or("1024x256".to_owned());
+    let (submissions, rest) = value.split_once('x').expect("two numbers");
+    let buffers = rest.split('x').next().expect("one number");
+    let server = Redis::start();
+    let log = Proxy::start(&[server.line()], &[]).log();
+    let line = log.lines().find(|line| line.contains("worker 0: a ring of"));
+    let line = line.unwrap_or_else(|| panic!("no ring in {log}"));
+    assert!(line.contains(&format!("of {submissions} submissions")), "{line}");
+    assert!(line.contains(&format!(", {buffers} buffers of")), "{line}");
+}
+
+#[test]
+#[cfg(debug_assertions)]
 fn a_size_that_is_not_understood_ends_the_start_with_one_line() {
     for value in ["", "8", "8x3", "large"] {
         let start = Start::with_pool(&["127.0.0.1:1:1".to_owned()], &[]);
@@ -40,11 +54,14 @@ fn a_size_that_is_not_understood_ends_the_start_with_one_line() {
 #[cfg(not(debug_assertions))]
 fn a_release_build_does_not_know_the_variable() {
     let server = Redis::start();
-    let start = Start::with_pool(&[server.line()], &[]).environment(VARIABLE, "8x4");
-    let proxy = start.start();
-    assert_eq!(proxy.client().call(&["SET", "a", "1"]), Reply::status("OK"));
-    let log = proxy.log();
-    assert!(log.contains("a ring of 1024 submissions") && !log.contains("watched"), "{log}");
+    // What a debug build takes, and what it refuses.
+    for value in ["8x4", "large"] {
+        let start = Start::with_pool(&[server.line()], &[]).environment(VARIABLE, value);
+        let proxy: Proxy = start.start();
+        assert_eq!(proxy.client().call(&["SET", "a", "1"]), Reply::status("OK"));
+        let log = proxy.log();
+        assert!(log.contains("a ring of 1024 submissions") && !log.contains("watched"), "{log}");
+    }
 }
 
 const VARIABLE: &str = "RINGCRACKER_TEST_RING";
