@@ -4,6 +4,7 @@
 # make lint                    format, clippy, and the house rules
 # make bench                   against Debian's nutcracker; bench-quick for a first look
 # make sim N=100000            so many seeds of the simulation; SEED=7 replays one
+# make test-tiny-ring          the program's tests, on rings of 8 entries and 4 buffers
 # make test-long               test, and the simulation with many seeds
 
 SHELL := /bin/sh
@@ -11,12 +12,13 @@ PORT ?=
 CONF ?=
 N ?= 10000
 SEED ?=
+RING ?= 8x4
 
 TEST_NEEDS := cc=build-essential redis-server=redis-server redis-cli=redis-tools
 BENCH_NEEDS := $(TEST_NEEDS) nutcracker=nutcracker redis-benchmark=redis-tools \
 	setpriv=util-linux
 
-.PHONY: run test lint bench bench-quick sim test-long
+.PHONY: run test lint bench bench-quick sim test-tiny-ring test-long
 
 run:
 	@PORT='$(PORT)' conf/run.sh '$(CONF)'
@@ -29,6 +31,7 @@ test:
 	else \
 		echo cargo test --locked --lib --bins --tests; cargo test --locked --lib --bins --tests; \
 	fi
+	@$(MAKE) --no-print-directory test-tiny-ring
 
 lint:
 	cargo fmt --check
@@ -47,6 +50,16 @@ bench-quick:
 sim:
 	N='$(N)' $(if $(SEED),SEED='$(SEED)') \
 		cargo test --locked --release --test simulation every_seed -- --nocapture
+
+test-tiny-ring:
+	@tests/tools/install.sh $(TEST_NEEDS)
+	@export RINGCRACKER_TEST_RING='$(RING)'; \
+	if command -v cargo-nextest >/dev/null 2>&1; then \
+		set -- nextest run --locked -E 'binary(/^proxy_/)'; \
+	else \
+		set -- test --locked --test 'proxy_*'; \
+	fi; \
+	echo RINGCRACKER_TEST_RING='$(RING)' cargo "$$@"; cargo "$$@"
 
 test-long: test
 	$(MAKE) sim N=100000

@@ -8,11 +8,13 @@
 //! 5  main.rs start.rs cli.rs argv -> config -> workers
 //! 4  worker                  the turn: completions in, state machines, flush, submit
 //! 3  proxy                   clients, servers, pools: events and a time in, wants out
-//! 2  ring  config  sim       the kernel, the file, and the test's stand-in for the kernel
+//! 2  ring  checked           the kernel, and the watch over what is asked of it
+//!    config  sim             the file, and the test's stand-in for the kernel
 //! 1  proto  hash  distribution
 //! 0  io  sys  token  limits  time  logging
 //! ```
 
+pub mod checked;
 pub mod cli;
 pub mod config;
 pub mod distribution;

@@ -118,6 +118,9 @@ pub struct Limits {
     pub server_queue_bytes_max: usize,
     /// Clients of the whole process, all pools and workers together.
     pub clients_max: usize,
+    /// Receive buffers of the worker's ring, at least 1. Of the receives that found none, half as
+    /// many are armed again in a turn.
+    pub recv_buffers: u16,
 }
 
 impl Default for Limits {
@@ -131,6 +134,7 @@ impl Default for Limits {
             server_queue_requests_max: 64 << 10,
             server_queue_bytes_max: 64 << 20,
             clients_max: 1 << 20,
+            recv_buffers: RECV_BUFFERS,
         }
     }
 }

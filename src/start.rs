@@ -8,6 +8,9 @@
 //!
 //! Whatever can fail is tried before the first client is let in, and fails with one line.
 
+#[cfg(debug_assertions)]
+mod tiny_ring;
+
 use std::io::ErrorKind;
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
@@ -15,6 +18,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use log::{LevelFilter, error, info};
+#[cfg(debug_assertions)]
+use ringcracker::checked::Checked;
 use ringcracker::cli::{Cli, Workers};
 use ringcracker::config::{Config, ListenAddress, Pool, ResolveError};
 use ringcracker::distribution::RoutingTable;
@@ -22,7 +27,7 @@ use ringcracker::io::{Address, Fd, WaitError};
 use ringcracker::limits::{DESCRIPTORS_RESERVED, FREE_BYTES_MAX, Limits};
 use ringcracker::logging::Log;
 use ringcracker::proxy::PoolSetup;
-use ringcracker::ring::{self, CannotRun, Options, SetupError, Uring};
+use ringcracker::ring::{self, CannotRun, Options, Uring};
 use ringcracker::sys::sockets::{ListenOn, ListenOptions};
 use ringcracker::sys::{memory, process, signals, sockets};
 use ringcracker::worker::{ListenerSetup, Running, Setup, Shared, Worker};
@@ -47,6 +52,10 @@ pub(crate) enum StartError {
         "too few open files: {have} allowed, {need} needed before the first client; raise ulimit -n"
     )]
     OpenFiles { have: u64, need: u64 },
+    /// The sizes that a test asks for.
+    #[cfg(debug_assertions)]
+    #[error(transparent)]
+    TinyRing(#[from] tiny_ring::NotUnderstood),
     /// Threads, eventfds, signals.
     #[error("cannot start: {0}")]
     System(#[from] std::io::Error),
@@ -75,11 +84,12 @@ fn run_logged(cli: &Cli, config: &Config, signals: Fd, log: &Log) -> Result<(), 
         Workers::Count(count) => count.get(),
         Workers::Auto => process::cpus(),
     };
-    let limits = limits(config, workers)?;
+    let options = ring_options()?;
+    let limits = limits(config, workers, &options)?;
     let pools: Vec<PoolSetup> = config.pools.iter().map(pool_setup).collect::<Result<_, _>>()?;
     let shared = Arc::new(Shared::new(workers, pools.len())?);
     let listeners = listen_all(config)?;
-    let ring = ring_of(&shared, 0, Some(signals)).map_err(CannotRun::from)?;
+    let ring = ring_of(&shared, 0, Options { signals: Some(signals), ..options.clone() })?;
     watch_memory()?;
     let setup = |number, listeners| Setup {
         number,
@@ -89,7 +99,8 @@ fn run_logged(cli: &Cli, config: &Config, signals: Fd, log: &Log) -> Result<(), 
         seed: seed(number),
         shared: Arc::clone(&shared),
     };
-    let crew = Crew::spawn(&shared, (1..workers).map(|number| setup(number, Vec::new())))?;
+    let others = (1..workers).map(|number| setup(number, Vec::new()));
+    let crew = Crew::spawn(&shared, &options, others)?;
     info!("ringcracker-{} started on pid {}", env!("CARGO_PKG_VERSION"), std::process::id());
     info!("Linux {}, {features}", process::kernel_release());
     for pool in &config.pools {
@@ -117,7 +128,7 @@ fn watch_memory() -> Result<(), StartError> {
 }
 
 /// The turns of the first worker, which hears the signals.
-fn run_first(worker: &mut Worker<Uring>, log: &Log) -> Result<(), StartError> {
+fn run_first(worker: &mut Worker<WorkerRing>, log: &Log) -> Result<(), StartError> {
     loop {
         match worker.turn() {
             Ok(Running::On) => {}
@@ -140,15 +151,19 @@ struct Crew(Vec<JoinHandle<Result<(), StartError>>>);
 
 impl Crew {
     /// Starts them, and returns once each has its ring; none is left running if one has not.
-    fn spawn(shared: &Shared, setups: impl Iterator<Item = Setup>) -> Result<Self, StartError> {
+    fn spawn(
+        shared: &Shared,
+        options: &Options,
+        setups: impl Iterator<Item = Setup>,
+    ) -> Result<Self, StartError> {
         let (ready, readiness) = channel();
         let mut crew = Self(Vec::new());
         let mut failed = None;
         for setup in setups {
-            let ready = ready.clone();
+            let (ready, options) = (ready.clone(), options.clone());
             let name = format!("worker-{}", setup.number);
             let thread = std::thread::Builder::new().name(name);
-            match thread.spawn(move || run_other(setup, ready)) {
+            match thread.spawn(move || run_other(setup, options, ready)) {
                 Ok(thread) => crew.0.push(thread),
                 Err(why) => failed = Some(StartError::System(why)),
             }
@@ -175,9 +190,9 @@ impl Crew {
 }
 
 /// The turns of another worker. `ready` hears once that it has its ring, and is let go of.
-fn run_other(setup: Setup, ready: Sender<()>) -> Result<(), StartError> {
+fn run_other(setup: Setup, options: Options, ready: Sender<()>) -> Result<(), StartError> {
     let (number, shared) = (setup.number, Arc::clone(&setup.shared));
-    let ring = ring_of(&shared, number, None).map_err(CannotRun::from)?;
+    let ring = ring_of(&shared, number, options)?;
     // The starter waits for it until every sender is gone.
     let _ = ready.send(());
     drop(ready);
@@ -197,9 +212,29 @@ fn run_other(setup: Setup, ready: Sender<()>) -> Result<(), StartError> {
     Ok(())
 }
 
-fn ring_of(shared: &Shared, number: usize, signals: Option<Fd>) -> Result<Uring, SetupError> {
+/// What a worker runs on: in a debug build the contract of its ring is watched.
+#[cfg(debug_assertions)]
+type WorkerRing = Checked<Uring>;
+#[cfg(not(debug_assertions))]
+type WorkerRing = Uring;
+
+/// What the log says of it.
+const WATCHED: &str = if cfg!(debug_assertions) { "; its contract is watched" } else { "" };
+
+/// How large the workers' rings are, which a test of a debug build may decide.
+fn ring_options() -> Result<Options, StartError> {
+    #[cfg(debug_assertions)]
+    if let Some(options) = tiny_ring::asked_for()? {
+        return Ok(options);
+    }
+    Ok(Options::default())
+}
+
+fn ring_of(shared: &Shared, number: usize, options: Options) -> Result<WorkerRing, StartError> {
     let mail = Some(shared.mailbox(number).bell());
-    Uring::new(&Options { signals, mail, ..Options::default() })
+    let ring = Uring::new(&Options { mail, ..options }).map_err(CannotRun::from)?;
+    info!("worker {number}: {}{WATCHED}", ring.sizes());
+    Ok(WorkerRing::from(ring))
 }
 
 fn start_log(cli: &Cli) -> Result<Log, StartError> {
@@ -221,7 +256,7 @@ fn start_log(cli: &Cli) -> Result<Log, StartError> {
 }
 
 /// How many clients there may be: what is left of the descriptors once servers have theirs.
-fn limits(config: &Config, workers: usize) -> Result<Limits, StartError> {
+fn limits(config: &Config, workers: usize, options: &Options) -> Result<Limits, StartError> {
     let have = process::raise_open_files_limit();
     let servers: u64 = config
         .pools
@@ -234,7 +269,8 @@ fn limits(config: &Config, workers: usize) -> Result<Limits, StartError> {
     if left == 0 {
         return Err(StartError::OpenFiles { have, need: need + 1 });
     }
-    Ok(Limits { clients_max: usize::try_from(left).unwrap_or(usize::MAX), ..Limits::default() })
+    let clients_max = usize::try_from(left).unwrap_or(usize::MAX);
+    Ok(Limits { clients_max, recv_buffers: options.buffers, ..Limits::default() })
 }
 
 fn pool_setup(pool: &Pool) -> Result<PoolSetup, StartError> {

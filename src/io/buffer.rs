@@ -34,6 +34,11 @@ impl Buffer {
         Self { memory: Memory::Shared(bytes), home: None }
     }
 
+    /// The place in the ring that filled it, if it has one.
+    pub const fn home(&self) -> Option<u16> {
+        self.home
+    }
+
     /// A counted reference to a part. The memory lives on as long as the part does.
     ///
     /// Panics when `range` is not within the buffer.
@@ -45,6 +50,17 @@ impl Buffer {
             Memory::Shared(bytes) => bytes.slice(range),
             Memory::Own(_) => unreachable!("shared above"),
         }
+    }
+
+    /// Overwrites all of the memory with `POISON`, unless somebody holds a part of it: whoever
+    /// looks at the buffer later sees nonsense, and not by luck what was there.
+    pub fn poison(&mut self) {
+        let memory = std::mem::replace(&mut self.memory, Memory::Own(Vec::new()));
+        self.memory = match memory {
+            Memory::Own(memory) => Memory::Own(poisoned(memory)),
+            Memory::Shared(bytes) if bytes.is_unique() => Memory::Own(poisoned(Vec::from(bytes))),
+            Memory::Shared(bytes) => Memory::Shared(bytes),
+        };
     }
 
     /// Takes the buffer apart, for a ring: its place, and its memory if nobody holds a part.
@@ -74,6 +90,18 @@ impl std::fmt::Debug for Buffer {
         write!(f, "Buffer({} bytes, home {:?})", self.len(), self.home)
     }
 }
+
+/// The same memory and length, all of its capacity overwritten.
+fn poisoned(mut memory: Vec<u8>) -> Vec<u8> {
+    let len = memory.len();
+    memory.clear();
+    memory.resize(memory.capacity(), POISON);
+    memory.truncate(len);
+    memory
+}
+
+/// What poisoned bytes are: no letter, no digit, no mark of any protocol here.
+pub const POISON: u8 = 0xdd;
 
 #[cfg(test)]
 mod tests {
@@ -108,5 +136,28 @@ mod tests {
         let part = buffer.keep(0..5);
         assert_eq!(buffer.into_parts(), (Some(3), None));
         assert_eq!(&part[..], b"hello");
+    }
+
+    #[test]
+    fn poison_fills_the_whole_memory() {
+        let mut buffer = filled();
+        buffer.poison();
+        assert_eq!(&buffer[..], [POISON; 11]);
+        let (home, memory) = buffer.into_parts();
+        let mut memory = memory.expect("unique");
+        assert_eq!((home, memory.capacity()), (Some(3), 64));
+        memory.resize(12, 0);
+        assert_eq!(memory[..11], [POISON; 11]);
+    }
+
+    #[test]
+    fn poison_spares_a_kept_part() {
+        let mut buffer = filled();
+        let part = buffer.keep(6..11);
+        buffer.poison();
+        assert_eq!(&part[..], b"world");
+        drop(part);
+        buffer.poison();
+        assert_eq!(&buffer[..], [POISON; 11]);
     }
 }

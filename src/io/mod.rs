@@ -18,7 +18,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use buffer::Buffer;
+pub use buffer::{Buffer, POISON};
 pub use chain::{Chain, Mark};
 
 use crate::time::Instant;
@@ -27,7 +27,8 @@ use crate::token::Token;
 /// What a worker can ask of its ring.
 ///
 /// Operations are queued, and go to the kernel at the next `wait` (or earlier, when the queue is
-/// full). A token may have one operation in flight; asking twice is a bug and may panic.
+/// full). A token may have one operation in flight, and a descriptor one of a kind; asking twice is
+/// a bug. `checked::Checked` panics at whatever breaks this contract, on either side of it.
 pub trait Ring {
     /// Accepts on `listener` until told otherwise: `Accepted` events, the last without `more`.
     fn accept(&mut self, token: Token, listener: Fd);
@@ -77,7 +78,8 @@ pub trait Ring {
     /// closes it: for a client that is not let in.
     fn refuse(&mut self, fd: Fd, words: &[u8]);
 
-    /// Gives a receive buffer back, for the kernel to fill again.
+    /// Gives a receive buffer back, for the kernel to fill again. All are back before the next
+    /// `wait`: a ring has no more of them than one turn needs.
     fn give_back(&mut self, buffer: Buffer);
 
     /// Submits what was asked for, waits as `how` says, and appends what completed to `into`.

@@ -76,6 +76,11 @@ impl BufferRing {
         Ok(ring)
     }
 
+    /// How many buffers there are, and the bytes of each.
+    pub(super) fn sizes(&self) -> (u16, usize) {
+        (u16::try_from(self.held.len()).expect("asserted by new"), self.buffer_bytes)
+    }
+
     /// Lets the kernel see what was handed over since the last time.
     pub(super) fn publish(&mut self) {
         // SAFETY: `entries` is the base of the ring, whose first entry is initialised (zeroed) and

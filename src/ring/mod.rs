@@ -16,7 +16,8 @@
 //! | bytes of a send                     | `submit.rs`  | its completion                   |
 //! | receive buffers, signal, mail       | `buffers.rs`, `own.rs` | their completion       |
 //!
-//! All of `unsafe` is in this room and in `sys`.
+//! All of `unsafe` is in this room and in `sys`. Whether the caller keeps the contract of
+//! `io::Ring` is watched by `checked`.
 //!
 //! **Knows nothing of:** protocols, pools, connections.
 #![allow(unsafe_code)]
@@ -24,7 +25,6 @@
 mod buffers;
 mod cannot_run;
 mod complete;
-mod contract;
 mod own;
 mod probe;
 mod queues;
@@ -41,14 +41,13 @@ use io_uring::{cqueue, opcode};
 
 pub use cannot_run::CannotRun;
 pub use probe::probe;
-pub use setup::{Features, Options, SetupError};
+pub use setup::{Features, Options, SetupError, Sizes};
 
 use crate::io::{Address, Buffer, Chain, Errno, Event, Fd, How, Ring, Wait, WaitError, What};
 use crate::sys;
 use crate::time::Instant;
 use crate::token::{Flavour, Key, OpKind, Token};
 use buffers::BufferRing;
-use contract::Contract;
 use own::Own;
 use queues::Queues;
 use submit::Sends;
@@ -61,7 +60,6 @@ use submit::Sends;
 pub struct Uring {
     queues: Queues,
     payload: ManuallyDrop<Payload>,
-    contract: Contract,
     /// Operations submitted or queued that have not seen their last completion.
     armed: usize,
     /// Watches that saw a hangup and are being cancelled.
@@ -96,19 +94,19 @@ impl Uring {
         buffers.publish();
         let own = Own::new(options.tick, options.signals, options.mail);
         let payload = ManuallyDrop::new(Payload { buffers, sends: Sends::default(), own });
-        Ok(Self {
-            queues,
-            payload,
-            contract: Contract::default(),
-            armed: 0,
-            hung_up: HashSet::new(),
-            copied: Vec::new(),
-        })
+        Ok(Self { queues, payload, armed: 0, hung_up: HashSet::new(), copied: Vec::new() })
     }
 
     /// What this ring makes use of.
     pub const fn features(&self) -> &Features {
         self.queues.features()
+    }
+
+    /// How large it has become: the kernel rounds queues up, and cuts what is beyond its limits.
+    pub fn sizes(&self) -> Sizes {
+        let (submissions, completions) = self.queues.entries();
+        let (buffers, buffer_bytes) = self.payload.buffers.sizes();
+        Sizes { submissions, completions, buffers, buffer_bytes }
     }
 
     /// Whether enters name the ring by its registered index, not by its descriptor.

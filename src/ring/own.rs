@@ -141,7 +141,7 @@ impl Uring {
         let flags = if repeats { TimeoutFlags::MULTISHOT } else { TimeoutFlags::empty() };
         let entry = opcode::Timeout::new(period).flags(flags).build();
         // SAFETY: `period` lies on a shelf, which keeps it until the kernel took the entry.
-        unsafe { self.arm(TICK, NO_FD, entry) };
+        unsafe { self.arm(TICK, entry) };
         self.payload.own.tick_armed = true;
     }
 
@@ -159,12 +159,9 @@ impl Uring {
         let entry = opcode::Read::new(Descriptor(fd.0), into, len).build();
         // SAFETY: `into` is the heap memory of a Vec of `len` bytes that is not touched while
         // `armed`, and is leaked with `payload` if the ring ends before the read does.
-        unsafe { self.arm(token, fd, entry) };
+        unsafe { self.arm(token, entry) };
     }
 }
-
-/// The tick is on no descriptor.
-const NO_FD: Fd = Fd(-1);
 
 #[cfg(test)]
 mod tests {

@@ -66,6 +66,13 @@ impl Queues {
         &self.features
     }
 
+    /// Entries of the submission queue and of the completion queue.
+    pub(super) fn entries(&self) -> (u32, u32) {
+        // SAFETY: `ring` is live until `drop`, and only shared references are made of it.
+        let params = unsafe { self.ring.as_ref() }.params();
+        (params.sq_entries(), params.cq_entries())
+    }
+
     pub(super) fn submitter(&self) -> &Submitter<'static> {
         &self.submitter
     }

@@ -101,6 +101,30 @@ impl fmt::Display for Features {
     }
 }
 
+/// How large a ring has become; its `Display` is for the start-up log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sizes {
+    /// Submission queue entries.
+    pub submissions: u32,
+    /// Completion queue entries.
+    pub completions: u32,
+    /// Receive buffers.
+    pub buffers: u16,
+    /// Bytes of each.
+    pub buffer_bytes: usize,
+}
+
+impl fmt::Display for Sizes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { submissions, completions, buffers, buffer_bytes } = self;
+        write!(
+            f,
+            "a ring of {submissions} submissions and {completions} completions, {buffers} buffers \
+             of {buffer_bytes} bytes"
+        )
+    }
+}
+
 /// Makes the ring with as many of the wished flags as the kernel takes.
 ///
 /// A flag that a kernel does not know is answered with `EINVAL` and no word on which one, so the

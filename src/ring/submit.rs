@@ -49,7 +49,7 @@ impl Uring {
         let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
         let entry = opcode::AcceptMulti::new(Descriptor(listener.0)).flags(flags).build();
         // SAFETY: a multishot accept takes no address, so the entry points to nothing.
-        unsafe { self.arm(token, listener, entry) };
+        unsafe { self.arm(token, entry) };
     }
 
     pub(super) fn queue_connect(
@@ -69,7 +69,7 @@ impl Uring {
         let (start, len) = (address.as_ptr().cast(), address.len());
         let entry = opcode::Connect::new(Descriptor(fd.0), start, len).build();
         // SAFETY: `start` lies on a shelf, which keeps it until the kernel took the entry.
-        unsafe { self.arm_within(token, fd, entry, within) };
+        unsafe { self.arm_within(token, entry, within) };
         Ok(fd)
     }
 
@@ -78,7 +78,7 @@ impl Uring {
         let entry = opcode::RecvMulti::new(Descriptor(fd.0), GROUP).build();
         // SAFETY: the entry points to nothing; it names the group of buffers, which `payload`
         // holds, and leaks if the ring ends before the receive does.
-        unsafe { self.arm_within(token, fd, entry, within) };
+        unsafe { self.arm_within(token, entry, within) };
     }
 
     pub(super) fn queue_send(&mut self, token: Token, fd: Fd, output: Chain) {
@@ -108,7 +108,7 @@ impl Uring {
         // SAFETY: msghdr and iovecs lie on shelves, which keep them until the kernel took the
         // entry; the bytes are those of the chain, which `sends` holds untouched until the send
         // completes, and which is leaked with `payload` if the ring ends before that.
-        unsafe { self.arm(token, fd, entry) };
+        unsafe { self.arm(token, entry) };
     }
 
     pub(super) fn queue_watch_hangup(&mut self, token: Token, fd: Fd) {
@@ -118,7 +118,7 @@ impl Uring {
         // armed again after it would complete again at once; a multishot one tells of it once.
         let entry = opcode::PollAdd::new(Descriptor(fd.0), 0).multi(true).build();
         // SAFETY: a poll points to nothing.
-        unsafe { self.arm(token, fd, entry) };
+        unsafe { self.arm(token, entry) };
     }
 
     pub(super) fn queue_cancel(&mut self, target: Token) {
@@ -130,7 +130,6 @@ impl Uring {
     }
 
     pub(super) fn queue_close(&mut self, token: Token, fd: Fd) {
-        self.contract.close(fd);
         self.make_room(1);
         // SAFETY: a close points to nothing.
         unsafe { self.push_silent(token, opcode::Close::new(Descriptor(fd.0)).build()) };
@@ -141,8 +140,7 @@ impl Uring {
     /// # Safety
     ///
     /// As `Queues::push`.
-    pub(super) unsafe fn arm(&mut self, token: Token, fd: Fd, entry: Entry) {
-        self.contract.begin(token, fd);
+    pub(super) unsafe fn arm(&mut self, token: Token, entry: Entry) {
         let entry = entry.user_data(token.to_user_data());
         // SAFETY: the caller's promise.
         let pushed = unsafe { self.queues.push(&[entry]) };
@@ -159,12 +157,11 @@ impl Uring {
     /// # Safety
     ///
     /// As `Queues::push`.
-    unsafe fn arm_within(&mut self, token: Token, fd: Fd, entry: Entry, within: Option<Duration>) {
+    unsafe fn arm_within(&mut self, token: Token, entry: Entry, within: Option<Duration>) {
         let Some(within) = within else {
             // SAFETY: the caller's promise.
-            return unsafe { self.arm(token, fd, entry) };
+            return unsafe { self.arm(token, entry) };
         };
-        self.contract.begin(token, fd);
         let within = self.queues.shelves.deadlines.put(timespec(within));
         let deadline = token.with_flavour(Flavour::Deadline);
         let pair = [

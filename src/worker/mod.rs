@@ -95,6 +95,8 @@ pub struct Worker<R: Ring> {
     rearm: Vec<Key>,
     /// Sockets whose receive found no buffer; a few are armed again each turn.
     starved: VecDeque<Key>,
+    /// How many of them.
+    starved_max: usize,
     /// Sockets that are closing; each tick asks again for the end of what is armed.
     closing: Vec<Key>,
     /// Sockets in their last words, for their clock.
@@ -116,6 +118,7 @@ impl<R: Ring> Worker<R> {
         Self {
             ring,
             clients_max: setup.limits.clients_max,
+            starved_max: usize::from(setup.limits.recv_buffers).div_ceil(2),
             proxy: Proxy::new(setup.pools, setup.limits, setup.seed),
             sockets: Sockets::default(),
             listeners: listeners

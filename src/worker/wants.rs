@@ -1,7 +1,7 @@
 //! Carrying out what the proxy wants: connects, sends, receives, and the careful way to close.
 
 use crate::io::{How, Ring};
-use crate::limits::{LAST_WORDS_BYTES_MAX, LAST_WORDS_TIME, RECV_BUFFERS};
+use crate::limits::{LAST_WORDS_BYTES_MAX, LAST_WORDS_TIME};
 use crate::proxy::Want;
 use crate::time::Instant;
 use crate::token::{Key, OpKind, Role};
@@ -187,7 +187,7 @@ impl<R: Ring> Worker<R> {
     /// arm them all again for a few.
     fn arm_receives(&mut self, now: Instant) {
         let mut rearm = std::mem::take(&mut self.rearm);
-        let starved = self.starved.len().min(usize::from(RECV_BUFFERS) / 2);
+        let starved = self.starved.len().min(self.starved_max);
         rearm.extend(self.starved.drain(..starved));
         for key in rearm.drain(..) {
             self.arm_receive(now, key);

@@ -9,6 +9,7 @@ use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
+use ringcracker::checked::Checked;
 use ringcracker::io::{Buffer, Chain, Errno, Event, Fd, Ring, Wait, What};
 use ringcracker::ring::{Options, Uring};
 use ringcracker::sys::clock;
@@ -38,7 +39,13 @@ fn on_every_rung(scenario: impl Fn(Options)) {
     }
 }
 
-fn ring(options: Options) -> Uring {
+/// A ring whose contract is watched, as the scenario's own part in it is.
+fn ring(options: Options) -> Checked<Uring> {
+    Checked::from(bare_ring(options))
+}
+
+/// A ring for a scenario that breaks the contract on purpose.
+fn bare_ring(options: Options) -> Uring {
     Uring::new(&options).expect("a ring")
 }
 
@@ -57,7 +64,7 @@ fn chain(data: &[u8]) -> Chain {
 }
 
 /// Waits, and hands each event but ticks to `on`, until that returns true.
-fn run(ring: &mut Uring, mut on: impl FnMut(&mut Uring, Event) -> bool) {
+fn run<R: Ring>(ring: &mut R, mut on: impl FnMut(&mut R, Event) -> bool) {
     let until = clock::now() + PATIENCE;
     let mut events = Vec::new();
     loop {
@@ -73,7 +80,7 @@ fn run(ring: &mut Uring, mut on: impl FnMut(&mut Uring, Event) -> bool) {
 }
 
 /// The next event that is not a tick.
-fn next(ring: &mut Uring) -> Event {
+fn next(ring: &mut impl Ring) -> Event {
     let mut next = None;
     run(ring, |_, event| {
         assert!(next.is_none(), "one event was expected, and then came {event:?}");
@@ -90,7 +97,16 @@ fn received(event: Event) -> (Result<Buffer, Errno>, bool) {
     }
 }
 
-fn ticks(ring: &mut Uring, count: usize, mut other: impl FnMut(Event)) {
+/// The bytes that a receive brought, whose buffer is given back; and whether it goes on.
+fn taken(ring: &mut impl Ring, event: Event) -> (Vec<u8>, bool) {
+    let (data, more) = received(event);
+    let buffer = data.expect("bytes");
+    let bytes = buffer.to_vec();
+    ring.give_back(buffer);
+    (bytes, more)
+}
+
+fn ticks(ring: &mut impl Ring, count: usize, mut other: impl FnMut(Event)) {
     let (mut seen, mut events) = (0, Vec::new());
     while seen < count {
         ring.wait(ONE, &mut events).unwrap();

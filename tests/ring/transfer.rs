@@ -8,13 +8,14 @@ use std::os::unix::net::UnixStream;
 use bytes::Bytes;
 use ringcracker::io::{Chain, Errno, Fd, How, Ring, What};
 use ringcracker::limits::{SEND_BYTES_MAX, SEND_PIECES_MAX};
-use ringcracker::ring::{Options, Uring};
+use ringcracker::ring::Options;
 use ringcracker::sys::sockets;
 use ringcracker::token::{Key, OpKind, Role};
 use socket2::SockRef;
 
 use super::{
-    PATIENCE, chain, client, fd_of, listen_any, next, on_every_rung, received, ring, run, tcp_pair,
+    PATIENCE, bare_ring, chain, client, fd_of, listen_any, next, on_every_rung, received, ring,
+    run, tcp_pair,
 };
 
 #[test]
@@ -179,7 +180,8 @@ fn a_failed_send_gives_the_chain_back() {
 #[test]
 fn running_out_of_buffers_ends_the_receive_and_loses_nothing() {
     on_every_rung(|small| {
-        let mut ring = ring(Options { buffers: 2, buffer_bytes: 64, ..small });
+        // Buffers are held over waits, for the kernel to run out of them.
+        let mut ring = bare_ring(Options { buffers: 2, buffer_bytes: 64, ..small });
         let (near, far) = UnixStream::pair().unwrap();
         let data = pattern(64 * 5 + 3, 9);
         (&far).write_all(&data).unwrap();
@@ -212,8 +214,9 @@ fn running_out_of_buffers_ends_the_receive_and_loses_nothing() {
 #[test]
 fn buffers_given_back_are_there_for_a_receive_that_is_submitted_early() {
     on_every_rung(|small| {
+        // Buffers are held over waits, for the kernel to run out of them.
         let mut ring =
-            ring(Options { submission_entries: 8, buffers: 2, buffer_bytes: 64, ..small });
+            bare_ring(Options { submission_entries: 8, buffers: 2, buffer_bytes: 64, ..small });
         let (near, far) = UnixStream::pair().unwrap();
         (&far).write_all(&[7; 64 * 3]).unwrap();
         let (token, fd) = (client(0, OpKind::Recv), fd_of(&near));
@@ -284,7 +287,7 @@ struct Echo {
 }
 
 /// Echoes until `count` connections came and went.
-fn echo(ring: &mut Uring, listener: Fd, count: u32) {
+fn echo(ring: &mut impl Ring, listener: Fd, count: u32) {
     let accept = Key::new(Role::Listener, 0, 0).token(OpKind::Accept);
     ring.accept(accept, listener);
     let mut echoes: HashMap<u32, Echo> = HashMap::new();

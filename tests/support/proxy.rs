@@ -22,6 +22,7 @@ pub fn proxy_binary() -> PathBuf {
 pub struct Start {
     config: String,
     options: Vec<String>,
+    environment: Vec<(String, String)>,
     descriptors: Option<u64>,
     ports: Vec<Port>,
 }
@@ -38,7 +39,13 @@ pub struct Proxy {
 impl Start {
     /// One with this configuration.
     pub fn with_config(config: &str) -> Self {
-        Self { config: config.to_owned(), options: vec![], descriptors: None, ports: vec![] }
+        Self {
+            config: config.to_owned(),
+            options: vec![],
+            environment: vec![],
+            descriptors: None,
+            ports: vec![],
+        }
     }
 
     /// One with a single pool on a free port.
@@ -51,6 +58,12 @@ impl Start {
     /// Adds words to its command line.
     pub fn options(mut self, words: &[&str]) -> Self {
         self.options.extend(words.iter().map(|&word| word.to_owned()));
+        self
+    }
+
+    /// Sets a variable of its environment.
+    pub fn environment(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
         self
     }
 
@@ -95,6 +108,7 @@ impl Start {
         let mut command = Command::new(proxy_binary());
         command.arg("-c").arg(&config).arg("-o").arg(directory.path().join("log"));
         command.args(&self.options).args(foreign_options());
+        command.envs(self.environment);
         command.current_dir(directory.path()).stdin(Stdio::null()).stdout(Stdio::null());
         command.stderr(errors);
         if let Some(count) = self.descriptors {

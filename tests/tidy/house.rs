@@ -7,7 +7,7 @@ use crate::lexer::Source;
 const FLOORS: [&[&str]; 6] = [
     &["io", "sys", "token", "limits", "time", "logging"],
     &["proto", "hash", "distribution"],
-    &["ring", "config", "stats", "sim"],
+    &["ring", "checked", "config", "stats", "sim"],
     &["proxy"],
     &["worker", "admin", "control"],
     &["main", "start", "cli"],
