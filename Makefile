@@ -5,18 +5,21 @@
 # make bench                   against Debian's nutcracker; bench-quick for a first look
 # make sim N=1000 SEED=1       N scenarios of the simulation, or the one of a seed
 # make test-long               test, and the simulation with many seeds
+# make mutants ONLY=ring       plants known mistakes, and says which tests find each
 
 SHELL := /bin/sh
 PORT ?=
 CONF ?=
 N ?= 200
 SEED ?=
+MUTANT_SEEDS ?= 4000
+ONLY ?=
 
-TEST_NEEDS := cc=build-essential redis-server=redis-server redis-cli=redis-tools
+TEST_NEEDS := cc=build-essential git=git redis-server=redis-server redis-cli=redis-tools
 BENCH_NEEDS := $(TEST_NEEDS) nutcracker=nutcracker redis-benchmark=redis-tools \
 	setpriv=util-linux
 
-.PHONY: run test lint bench bench-quick sim test-long
+.PHONY: run test lint bench bench-quick sim test-long mutants
 
 run:
 	@PORT='$(PORT)' conf/run.sh '$(CONF)'
@@ -50,3 +53,7 @@ sim:
 
 test-long: test
 	$(MAKE) sim N=20000
+
+mutants:
+	@tests/tools/install.sh cc=build-essential git=git flock=util-linux
+	@MUTANT_SEEDS='$(MUTANT_SEEDS)' ONLY='$(ONLY)' tests/tools/mutants.sh
