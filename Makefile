@@ -6,6 +6,7 @@
 # make sim N=100000            so many seeds of the simulation; SEED=7 replays one
 # make test-tiny-ring          the program's tests, on rings of 8 entries and 4 buffers
 # make test-long               test, and the simulation with many seeds
+# make mutants ONLY=ring       plants known mistakes, and says which tests find each
 
 SHELL := /bin/sh
 PORT ?=
@@ -13,12 +14,14 @@ CONF ?=
 N ?= 10000
 SEED ?=
 RING ?= 8x4
+MUTANT_SEEDS ?= 10000
+ONLY ?=
 
-TEST_NEEDS := cc=build-essential redis-server=redis-server redis-cli=redis-tools
+TEST_NEEDS := cc=build-essential git=git redis-server=redis-server redis-cli=redis-tools
 BENCH_NEEDS := $(TEST_NEEDS) nutcracker=nutcracker redis-benchmark=redis-tools \
 	setpriv=util-linux
 
-.PHONY: run test lint bench bench-quick sim test-tiny-ring test-long
+.PHONY: run test lint bench bench-quick sim test-tiny-ring test-long mutants
 
 run:
 	@PORT='$(PORT)' conf/run.sh '$(CONF)'
@@ -63,3 +66,7 @@ test-tiny-ring:
 
 test-long: test
 	$(MAKE) sim N=100000
+
+mutants:
+	@tests/tools/install.sh cc=build-essential git=git flock=util-linux
+	@MUTANT_SEEDS='$(MUTANT_SEEDS)' ONLY='$(ONLY)' tests/tools/mutants.sh

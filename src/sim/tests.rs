@@ -351,13 +351,6 @@ fn a_second_send_on_a_socket_is_caught() {
 }
 
 #[test]
-#[should_panic(expected = "sends nothing")]
-fn an_empty_send_is_caught() {
-    let (mut ring, fd) = connected(ServerScript::default());
-    ring.send(server_token(OpKind::Send), fd, Chain::new());
-}
-
-#[test]
 #[should_panic(expected = "is in flight already")]
 fn a_token_that_is_used_twice_is_caught() {
     let (mut ring, fd) = connected(ServerScript::default());

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ringcracker::checked::Checked;
 use ringcracker::distribution::{DistributionKind, Node, RoutingTable};
 use ringcracker::hash::{HashKind, HashTag};
 use ringcracker::io::{Address, Fd};
@@ -41,7 +42,7 @@ pub struct World {
 
 /// A world whose clients are all gone.
 pub struct Finished {
-    pub worker: Worker<SimRing>,
+    pub worker: Worker<Checked<SimRing>>,
 }
 
 impl World {
@@ -134,7 +135,7 @@ impl World {
         };
         let guide =
             Guide { ceiling_bytes: self.ceiling_bytes(), number, shared, heard: Vec::new() };
-        let worker = Worker::new(self.ring, setup);
+        let worker = Worker::new(Checked::from(self.ring), setup);
         let routing = (self.kind != DistributionKind::Random).then_some(self.routing);
         let plan = Plan {
             listener: self.listener,
@@ -179,11 +180,11 @@ struct Guide {
 }
 
 impl Guide {
-    fn lead(mut self, mut worker: Worker<SimRing>, mut plan: Plan) -> Finished {
+    fn lead(mut self, mut worker: Worker<Checked<SimRing>>, mut plan: Plan) -> Finished {
         let mut sent = Vec::new();
         for _ in 0..TURNS_MAX {
             let is_heard = self.heard.len() == sent.len();
-            if is_heard && worker.ring().is_quiet() && is_at_rest(&worker.holdings()) {
+            if is_heard && worker.ring().inner_mut().is_quiet() && is_at_rest(&worker.holdings()) {
                 assert_eq!(self.shared.clients(), 0, "no client is counted");
                 assert_eq!(self.heard, sent, "signals are told of once, in order");
                 check_executions(&mut worker, plan.routing.as_ref());
@@ -192,12 +193,12 @@ impl Guide {
                 return Finished { worker };
             }
             let held = worker.holdings();
-            let now = worker.ring().now();
+            let now = worker.ring().inner_mut().now();
             assert!(now < plan.over_by, "not over by {:?}: {held:?}", plan.over_by);
             plan.signals.retain(|&(time, number)| {
                 let is_due = at(time) <= now;
                 if is_due {
-                    worker.ring().signal(number);
+                    worker.ring().inner_mut().signal(number);
                     sent.push(number);
                 }
                 !is_due
@@ -210,7 +211,7 @@ impl Guide {
         panic!("not over in {TURNS_MAX} turns: {:?}", worker.holdings());
     }
 
-    fn turn(&mut self, worker: &mut Worker<SimRing>) {
+    fn turn(&mut self, worker: &mut Worker<Checked<SimRing>>) {
         match worker.turn().expect("the simulated ring goes on") {
             Running::On => {}
             Running::Signal(number) => self.heard.push(number),
@@ -221,27 +222,27 @@ impl Guide {
     }
 
     /// Accepts in another worker's place, and sends the clients on.
-    fn deal(&self, worker: &mut Worker<SimRing>, listener: Fd) {
-        while let Some(fd) = worker.ring().accept_elsewhere(listener) {
+    fn deal(&self, worker: &mut Worker<Checked<SimRing>>, listener: Fd) {
+        while let Some(fd) = worker.ring().inner_mut().accept_elsewhere(listener) {
             self.shared.add_client(self.number, 0);
             let posted = self.shared.mailbox(self.number).post(Mail::Client { fd, pool: 0 });
             posted.expect("few clients fit a mailbox");
-            worker.ring().mail();
+            worker.ring().inner_mut().mail();
         }
     }
 
-    fn stop(&self, worker: &mut Worker<SimRing>) {
+    fn stop(&self, worker: &mut Worker<Checked<SimRing>>) {
         self.shared.stop();
-        worker.ring().mail();
+        worker.ring().inner_mut().mail();
         let stopped = (0..STOP_TURNS_MAX).any(|_| worker.turn() == Ok(Running::Stop));
         assert!(stopped, "a worker stops when it is told to");
     }
 }
 
 /// Each key has been asked for at its own server.
-fn check_executions(worker: &mut Worker<SimRing>, routing: Option<&RoutingTable>) {
+fn check_executions(worker: &mut Worker<Checked<SimRing>>, routing: Option<&RoutingTable>) {
     let Some(routing) = routing else { return };
-    for execution in worker.ring().executions() {
+    for execution in worker.ring().inner_mut().executions() {
         let right = routing.route(&execution.key, 0);
         let key = String::from_utf8_lossy(&execution.key);
         assert_eq!(Some(execution.server), right, "{key} is asked for at another server");
@@ -249,9 +250,9 @@ fn check_executions(worker: &mut Worker<SimRing>, routing: Option<&RoutingTable>
 }
 
 /// Once all troubles are over, nobody waits long.
-fn check_promptness(worker: &mut Worker<SimRing>, from: Option<Instant>) {
+fn check_promptness(worker: &mut Worker<Checked<SimRing>>, from: Option<Instant>) {
     let Some(from) = from else { return };
-    let ring = worker.ring();
+    let ring = worker.ring().inner_mut();
     for client in 0..ring.clients() {
         let outcome = ring.outcome(client);
         for (sent, (got, _)) in outcome.sent.iter().zip(&outcome.replies) {
@@ -268,13 +269,13 @@ fn is_at_rest(held: &Holdings) -> bool {
 impl Finished {
     /// Replies of client `index` that are errors.
     pub fn errors(&mut self, index: usize) -> usize {
-        let replies = &self.worker.ring().outcome(index).replies;
+        let replies = &self.worker.ring().inner_mut().outcome(index).replies;
         replies.iter().filter(|(_, reply)| reply.starts_with(b"-")).count()
     }
 
     /// What the run adds to a campaign.
     pub fn tally(&mut self) -> Tally {
-        let ring = self.worker.ring();
+        let ring = self.worker.ring().inner_mut();
         let replies = (0..ring.clients()).map(|client| ring.outcome(client).replies.len()).sum();
         let injected = Fault::ALL.map(|fault| ring.faults().injected(fault));
         let fingerprint = ring.fingerprint();
