@@ -226,8 +226,11 @@ impl SimRing {
         let answered = answered <= self.net.now && door != Door::Silent;
         let overdue = operation.cancelled || deadline.is_some_and(|time| time <= self.net.now);
         let succeeds = answered && door == Door::Open;
-        if overdue && !(succeeds && self.net.happens(Fault::ConnectBeatsCancel)) {
+        if overdue {
+            // Even if it succeeds, what waits for it is overdue as well.
             self.net.trouble(server);
+        }
+        if overdue && !(succeeds && self.net.happens(Fault::ConnectBeatsCancel)) {
             return Step::Over(What::Connected(Err(Errno(libc::ECANCELED))));
         }
         match (door, server, self.descriptors.get_mut(&fd)) {
