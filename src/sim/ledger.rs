@@ -50,12 +50,10 @@ pub(super) enum Finding {
 }
 
 /// A request that was carried out.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Execution {
+struct Execution {
     /// The first key of the request, or the one that this mark was stored under.
-    pub key: Vec<u8>,
-    /// Which server did it.
-    pub server: usize,
+    key: Vec<u8>,
+    server: usize,
     at: Instant,
     reply: Vec<u8>,
 }
@@ -63,10 +61,17 @@ pub struct Execution {
 #[derive(Default)]
 pub(super) struct Ledger {
     executions: BTreeMap<Vec<u8>, Execution>,
-    findings: BTreeMap<Vec<u8>, Vec<(Instant, Finding)>>,
+    findings: BTreeMap<Vec<u8>, Vec<Found>>,
     health: Vec<Health>,
     /// How long after the end of a trouble requests may still fail for it.
     grace: Duration,
+}
+
+/// A finding, whose it is, and when.
+struct Found {
+    at: Instant,
+    server: usize,
+    finding: Finding,
 }
 
 /// The troubles of one server.
@@ -87,9 +92,12 @@ impl Ledger {
         self.health.push(Health::default());
     }
 
-    /// Every request with a mark that was carried out.
-    pub(super) fn executions(&self) -> impl Iterator<Item = &Execution> {
-        self.executions.values()
+    /// Every key that a server was asked for, with the server.
+    pub(super) fn keys(&self) -> impl Iterator<Item = (&[u8], usize)> {
+        let findings = self.findings.iter();
+        let found =
+            findings.flat_map(|(key, all)| all.iter().map(|found| (&key[..], found.server)));
+        self.executions.values().map(|done| (&done.key[..], done.server)).chain(found)
     }
 
     /// A server has carried out `request`, and answers `reply`.
@@ -115,7 +123,7 @@ impl Ledger {
             }
         }
         for (key, finding) in findings {
-            self.findings.entry(key).or_default().push((at, finding));
+            self.findings.entry(key).or_default().push(Found { at, server, finding });
         }
     }
 
@@ -210,15 +218,8 @@ impl Ledger {
 
     fn since(&self, key: &[u8], sent: Instant) -> impl Iterator<Item = &Finding> {
         let all = self.findings.get(key).map_or(&[][..], |all| all);
-        let first = all.partition_point(|&(at, _)| at < sent);
-        all[first..].iter().map(|(_, finding)| finding)
-    }
-}
-
-impl Execution {
-    /// The reply that it was given.
-    pub fn reply(&self) -> &[u8] {
-        &self.reply
+        let first = all.partition_point(|found| found.at < sent);
+        all[first..].iter().map(|found| &found.finding)
     }
 }
 
@@ -320,8 +321,7 @@ mod tests {
         ledger.carried_out(0, at(1), &request, b"$3\r\nold\r\n", Vec::new());
         assert!(allows(&ledger, b"$3\r\nold\r\n"));
         assert!(!allows(&ledger, b"$-1\r\n"));
-        let execution = ledger.executions().next().expect("one");
-        assert_eq!((&execution.key[..], execution.server), (&b"key"[..], 0));
+        assert_eq!(ledger.keys().collect::<Vec<_>>(), [(&b"key"[..], 0)]);
     }
 
     #[test]
@@ -349,6 +349,7 @@ mod tests {
         let found = |text: &[u8]| vec![(b"k".to_vec(), value_found(Some(text)))];
         ledger.carried_out(0, at(1), &words("MGET k"), b"", found(b"old"));
         ledger.carried_out(0, at(5), &words("MGET k"), b"", found(b"new"));
+        assert_eq!(ledger.keys().collect::<Vec<_>>(), [(&b"k"[..], 0); 2]);
         let reply = |text: &[u8]| array(&[bulk(text), bulk(text)]);
         let keys = [Reply::AllFound(vec![b"k".to_vec(), b"k".to_vec()])];
         assert!(ledger.allows(&keys, &reply(b"new"), at(2), at(6)));

@@ -35,7 +35,7 @@ mod wait;
 
 pub use client::{ClientScript, Cut, Ended, Exchange, Leaves, Outcome, Reads};
 pub use faults::{Fault, Faults};
-pub use ledger::{Execution, Reply, mark_of, marked, range_end};
+pub use ledger::{Reply, mark_of, marked, range_end};
 pub use random::Random;
 pub use resp::{array, bulk, integer, request};
 pub use ring::SimRing;

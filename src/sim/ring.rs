@@ -8,7 +8,6 @@ use crate::sim::buffers::Buffers;
 use crate::sim::client::{Client, ClientScript, Outcome};
 use crate::sim::completions::Completions;
 use crate::sim::faults::{Fault, Faults};
-use crate::sim::ledger::Execution;
 use crate::sim::network::Network;
 use crate::sim::operation::{Operation, Work, send_goal};
 use crate::sim::pipe::Writable;
@@ -145,9 +144,9 @@ impl SimRing {
         self.servers[index].data().text(key)
     }
 
-    /// Every request with a mark that a server has carried out.
-    pub fn executions(&self) -> impl Iterator<Item = &Execution> {
-        self.net.ledger.executions()
+    /// Every key that a server was asked for, with the server's index.
+    pub fn keys(&self) -> impl Iterator<Item = (&[u8], usize)> {
+        self.net.ledger.keys()
     }
 
     /// Requests that server `index` has carried out.

@@ -187,7 +187,7 @@ impl Guide {
             if is_heard && worker.ring().inner_mut().is_quiet() && is_at_rest(&worker.holdings()) {
                 assert_eq!(self.shared.clients(), 0, "no client is counted");
                 assert_eq!(self.heard, sent, "signals are told of once, in order");
-                check_executions(&mut worker, plan.routing.as_ref());
+                check_keys(&mut worker, plan.routing.as_ref());
                 check_promptness(&mut worker, plan.prompt_from);
                 self.stop(&mut worker);
                 return Finished { worker };
@@ -240,12 +240,11 @@ impl Guide {
 }
 
 /// Each key has been asked for at its own server.
-fn check_executions(worker: &mut Worker<Checked<SimRing>>, routing: Option<&RoutingTable>) {
+fn check_keys(worker: &mut Worker<Checked<SimRing>>, routing: Option<&RoutingTable>) {
     let Some(routing) = routing else { return };
-    for execution in worker.ring().inner_mut().executions() {
-        let right = routing.route(&execution.key, 0);
-        let key = String::from_utf8_lossy(&execution.key);
-        assert_eq!(Some(execution.server), right, "{key} is asked for at another server");
+    for (key, server) in worker.ring().inner_mut().keys() {
+        let text = String::from_utf8_lossy(key);
+        assert_eq!(Some(server), routing.route(key, 0), "{text} is asked for at another server");
     }
 }
 
