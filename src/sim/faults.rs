@@ -9,6 +9,8 @@ pub enum Fault {
     ShortReceive,
     /// A send is over before all its bytes are taken.
     ShortSend,
+    /// A send is told of after what follows from it, such as the reply.
+    SendToldLate,
     /// A multishot receive or accept ends together with a success.
     MultishotEnds,
     /// A receive finds no buffer (`ENOBUFS`), though there may be some.
@@ -90,9 +92,10 @@ const KINDS: usize = Fault::ALL.len();
 
 impl Fault {
     /// Every kind.
-    pub const ALL: [Fault; 36] = [
+    pub const ALL: [Fault; 37] = [
         Fault::ShortReceive,
         Fault::ShortSend,
+        Fault::SendToldLate,
         Fault::MultishotEnds,
         Fault::NoBuffers,
         Fault::CancelBeatsData,
@@ -142,6 +145,7 @@ impl Faults {
         Self::default()
             .with(Fault::ShortReceive, 400)
             .with(Fault::ShortSend, 200)
+            .with(Fault::SendToldLate, 100)
             .with(Fault::MultishotEnds, 50)
             .with(Fault::NoBuffers, 20)
             .with(Fault::DataBeatsCancel, 300)

@@ -70,6 +70,18 @@ impl Network {
         self.trace.note_fault(self.now, fault);
     }
 
+    /// The ring has received on a connection: perhaps a reply that nobody has asked for.
+    pub(super) fn on_read(&mut self, link: usize) {
+        let Some(server) = self.links[link].server else { return };
+        match self.links[link].read_doubled() {
+            // Some request was on its way: its client may be given the reply, and nobody could
+            // have known better.
+            Some(true) => self.ledger.doubled(server, self.now),
+            Some(false) => self.ledger.trouble(server, self.now),
+            None => {}
+        }
+    }
+
     /// A server, if there is one, has given requests a reason to fail.
     pub(super) fn trouble(&mut self, server: Option<usize>) {
         if let Some(server) = server {

@@ -16,6 +16,8 @@ pub(super) struct Operation {
     pub(super) cancelled: bool,
     /// It ends with `ECANCELED` although nobody cancelled it.
     pub(super) gives_up: bool,
+    /// A send whose bytes are taken, of which its worker has not been told.
+    pub(super) is_done: bool,
 }
 
 pub(super) enum Work {
@@ -36,7 +38,7 @@ pub(super) enum Step {
 
 impl Operation {
     pub(super) fn new(work: Work) -> Self {
-        Self { work, cancelled: false, gives_up: false }
+        Self { work, cancelled: false, gives_up: false, is_done: false }
     }
 
     pub(super) fn fd(&self) -> Fd {
@@ -64,6 +66,7 @@ impl Operation {
         let due = |deadline: Option<Instant>| deadline.is_some_and(|time| time <= net.now);
         self.cancelled
             || self.gives_up
+            || self.is_done
             || match self.work {
                 Work::Accept { listener } => !net.backlogs[&listener].is_empty(),
                 Work::Connect { deadline, .. } => due(deadline),
@@ -119,6 +122,7 @@ pub(super) fn step_recv(operation: Operation, net: &mut Network, buffers: &mut B
                 count = net.random.between(1, count);
             }
             memory.extend_from_slice(&net.links[link].ring_read(count));
+            net.on_read(link);
             let data = Ok(Buffer::from_ring(memory, home));
             match net.happens(Fault::MultishotEnds) {
                 true => Step::Over(received(data, false)),
@@ -130,10 +134,13 @@ pub(super) fn step_recv(operation: Operation, net: &mut Network, buffers: &mut B
 
 /// A step of a send: bytes go into the pipe, and it is over when all of them have.
 pub(super) fn step_send(operation: Operation, net: &mut Network) -> Step {
-    let cancelled = operation.cancelled;
+    let (cancelled, is_done) = (operation.cancelled, operation.is_done);
     let Work::Send { fd, link, output, mut taken, goal } = operation.work else {
         unreachable!("a send")
     };
+    if is_done {
+        return Step::Over(sent(taken, 0, output));
+    }
     match net.links[link].ring_writable() {
         Writable::Broken => {
             let errno = net.random.pick(&[libc::EPIPE, libc::ECONNRESET]);
@@ -154,7 +161,12 @@ pub(super) fn step_send(operation: Operation, net: &mut Network) -> Step {
             net.links[link].ring_write(&piece);
             taken += count;
             if taken == goal || short || cancelled {
-                return Step::Over(sent(taken, 0, output));
+                net.links[link].is_sending = false;
+                if !net.happens(Fault::SendToldLate) {
+                    return Step::Over(sent(taken, 0, output));
+                }
+                let work = Work::Send { fd, link, output, taken, goal };
+                return Step::GoesOn(Operation { is_done: true, ..Operation::new(work) }, None);
             }
         }
     }

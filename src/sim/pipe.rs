@@ -49,6 +49,16 @@ pub(super) struct Link {
     reset_told: bool,
     /// The ring's side shut down its receiving direction.
     deaf: bool,
+    /// The server at the other end, if it is one.
+    pub(super) server: Option<usize>,
+    /// Bytes that the peer has ever written.
+    pub(super) up_written: usize,
+    /// Whether the ring has a send in flight here.
+    pub(super) is_sending: bool,
+    /// Whether the server has received requests, or parts of one, that it has not answered.
+    pub(super) is_asked: bool,
+    /// Where in all that the peer writes a reply begins that nobody has asked for.
+    pub(super) doubled_from: Option<usize>,
 }
 
 impl Pipe {
@@ -70,6 +80,7 @@ impl Pipe {
         self.bytes.drain(..count).collect()
     }
 
+    /// Destroys a part of what was not read.
     fn lose_some(&mut self, random: &mut Random) {
         let left = random.between(0, self.bytes.len());
         self.bytes.truncate(left);
@@ -86,6 +97,11 @@ impl Link {
             reset: false,
             reset_told: false,
             deaf: false,
+            server: None,
+            up_written: 0,
+            is_sending: false,
+            is_asked: false,
+            doubled_from: None,
         }
     }
 
@@ -119,6 +135,14 @@ impl Link {
 
     pub(super) fn ring_read(&mut self, count: usize) -> Vec<u8> {
         self.up.take(count)
+    }
+
+    /// Whether the ring has begun to read a reply that nobody has asked for; told once. True in it
+    /// when a request was on its way, so that nobody could tell.
+    pub(super) fn read_doubled(&mut self) -> Option<bool> {
+        let begun = self.up_written - self.up.bytes.len();
+        self.doubled_from.take_if(|from| *from < begun)?;
+        Some(self.is_sending || self.is_asked || !self.down.bytes.is_empty())
     }
 
     /// The ring's side has seen the reset.
@@ -193,6 +217,7 @@ impl Link {
 
     pub(super) fn peer_write(&mut self, data: &[u8], random: &mut Random) {
         if self.ring_open {
+            self.up_written += data.len();
             self.up.push(data);
         } else {
             self.reset = true;

@@ -308,6 +308,7 @@ impl Ring for SimRing {
     fn send(&mut self, token: Token, fd: Fd, output: Chain) {
         let link = self.link(fd, token);
         let goal = send_goal(&output);
+        self.net.links[link].is_sending = true;
         self.start(token, OpKind::Send, Work::Send { fd, link, output, taken: 0, goal });
     }
 

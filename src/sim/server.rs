@@ -62,8 +62,12 @@ pub enum Mischief {
     AnswersGarbage,
     /// It sends the reply twice, and goes on: what comes after is one reply late.
     AnswersTwice,
-    /// It sends the reply twice and closes the connection: whoever waits there may be given it.
-    AnswersTwiceAndCloses,
+    /// It sends the reply again after some time, and closes the connection: whoever waits there by
+    /// then may be given it.
+    AnswersAgain {
+        /// How much later it does.
+        after: Duration,
+    },
     /// It shuts down its writing side instead of the reply.
     HalfCloses,
 }
@@ -98,6 +102,8 @@ struct Connection {
     busy_until: Instant,
     /// What to do once `output` is written.
     then: Then,
+    /// A reply that it will send again, and when.
+    again: Option<(Instant, Vec<u8>)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,12 +156,15 @@ impl Server {
             output: VecDeque::new(),
             busy_until: now,
             then: Then::GoOn,
+            again: None,
         });
     }
 
     /// When it wants to act again, if that is only a matter of time.
     pub(super) fn timer(&self, now: Instant) -> Option<Instant> {
         let busy = self.connections.iter().map(|connection| connection.busy_until);
+        let again = self.connections.iter().filter_map(|connection| connection.again.as_ref());
+        let busy = busy.chain(again.map(|(time, _)| *time));
         let busy = busy.filter(|&until| until > now && !self.stalled).min();
         let change = self.changes.front().map(|&(time, _)| time);
         [busy, change].into_iter().flatten().min()
@@ -196,10 +205,17 @@ impl Server {
             return;
         }
         self.act_on(place, net);
+        for connection in &self.connections {
+            net.links[connection.link].is_asked = connection.is_asked();
+        }
     }
 
     fn act_on(&mut self, place: usize, net: &mut Network) {
         let connection = &mut self.connections[place];
+        if let Some((_, reply)) = connection.again.take_if(|(time, _)| *time <= net.now) {
+            connection.then = Then::Close;
+            return self.answer_again(place, &reply, net);
+        }
         let can_write = connection.can_write(net);
         if can_write && (connection.requests.is_empty() || net.random.chance(500)) {
             connection.write_some(self.index, net);
@@ -218,7 +234,10 @@ impl Server {
         let works = connection.then == Then::GoOn && !connection.requests.is_empty();
         net.now >= connection.busy_until
             && !self.stalled
-            && (works || connection.can_write(net) || connection.can_read(net))
+            && (works
+                || connection.can_write(net)
+                || connection.can_read(net)
+                || connection.again.as_ref().is_some_and(|(time, _)| *time <= net.now))
     }
 
     fn read_some(&mut self, place: usize, net: &mut Network) {
@@ -272,7 +291,7 @@ impl Server {
             return Some(Mischief::DiesInReply { bytes: net.random.below(40), away });
         }
         if net.may_happen(Fault::ServerAnswersTwice) {
-            return Some(Mischief::AnswersTwiceAndCloses);
+            return Some(Mischief::AnswersAgain { after: net.random.time_up_to(AGAIN_MAX) });
         }
         if net.may_happen(Fault::ServerAnswersGarbage) {
             return Some(Mischief::AnswersGarbage);
@@ -306,14 +325,13 @@ impl Server {
                 self.plan(net.now + time, Change::Resumes);
                 self.change(Change::Stalls, net);
             }
-            Mischief::AnswersTwice | Mischief::AnswersTwiceAndCloses => {
-                net.count(Fault::ServerAnswersTwice);
-                net.ledger.doubled(self.index, net.now);
-                net.note(who, "answers twice with # bytes", reply.len());
-                connection.output.extend(reply.iter().chain(reply));
-                if mischief == Mischief::AnswersTwiceAndCloses {
-                    connection.then = Then::Close;
-                }
+            Mischief::AnswersTwice => {
+                connection.output.extend(reply);
+                self.answer_again(place, reply, net);
+            }
+            Mischief::AnswersAgain { after } => {
+                connection.output.extend(reply);
+                connection.again = Some((net.now + after, reply.to_vec()));
             }
             Mischief::AnswersGarbage => {
                 net.count(Fault::ServerAnswersGarbage);
@@ -331,6 +349,16 @@ impl Server {
                 connection.then = Then::Die { away };
             }
         }
+    }
+
+    /// Sends a reply that nobody has asked for.
+    fn answer_again(&mut self, place: usize, reply: &[u8], net: &mut Network) {
+        net.count(Fault::ServerAnswersTwice);
+        net.note(Who::Server(self.index), "answers again with # bytes", reply.len());
+        let connection = &mut self.connections[place];
+        let link = &mut net.links[connection.link];
+        link.doubled_from = Some(link.up_written + connection.output.len());
+        connection.output.extend(reply);
     }
 
     /// The output of a connection is written.
@@ -401,6 +429,11 @@ impl Server {
 }
 
 impl Connection {
+    /// Whether it has received what it has not answered.
+    fn is_asked(&self) -> bool {
+        !self.requests.is_empty() || !self.input.is_empty()
+    }
+
     fn can_read(&self, net: &Network) -> bool {
         let wanted = matches!(self.then, Then::GoOn | Then::HalfClose);
         wanted && net.links[self.link].peer_readable() != Readable::Nothing
@@ -447,6 +480,9 @@ impl Connection {
 
 /// The longest time that chance has a server be away or stalled.
 pub const AWAY_MAX: Duration = Duration::from_millis(300);
+
+/// The longest time after which chance has a server answer again.
+const AGAIN_MAX: Duration = Duration::from_millis(5);
 
 /// The longest pause that the fault brings.
 const PAUSE_MAX: Duration = Duration::from_millis(30);

@@ -236,6 +236,7 @@ impl SimRing {
         match (door, server, self.descriptors.get_mut(&fd)) {
             (Door::Open, Some(server), Some(Descriptor::Socket { link, connected })) => {
                 *connected = true;
+                self.net.links[*link].server = Some(server);
                 self.servers[server].greet(*link, self.net.now);
                 Step::Over(What::Connected(Ok(())))
             }

@@ -4,6 +4,7 @@
 //! `N` says how many seeds, `SEED` replays a single one: see docs/simulation.md.
 
 mod author;
+mod races;
 mod scenarios;
 mod scribe;
 mod swarm;
@@ -94,7 +95,7 @@ fn name_of(seed: u64) -> &'static str {
 }
 
 fn plot(seed: u64) -> Option<scenarios::Scenario> {
-    let scenarios = &scenarios::ALL;
+    let scenarios = scenarios::ALL;
     (!seed.is_multiple_of(2)).then(|| scenarios[(seed / 2) as usize % scenarios.len()])
 }
 

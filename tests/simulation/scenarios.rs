@@ -9,87 +9,57 @@ use ringcracker::sim::{
 };
 
 use crate::author::{Author, with_keys};
+use crate::races;
 use crate::tally::Tally;
 use crate::world::{Finished, World};
 
 /// A run with its name.
 pub type Scenario = (&'static str, fn(u64) -> Tally);
 
+macro_rules! named {
+    ($($scenario:path),* $(,)?) => { &[$((stringify!($scenario), $scenario as fn(u64) -> Tally)),*] };
+}
+
 /// Every scenario.
-pub const ALL: [Scenario; 16] = [
-    ("a_reply_and_its_deadline_may_come_together", a_reply_and_its_deadline_may_come_together),
-    (
-        "who_is_gone_before_being_accepted_is_in_nobodys_way",
-        who_is_gone_before_being_accepted_is_in_nobodys_way,
-    ),
-    ("a_flood_starves_nobody", a_flood_starves_nobody),
-    (
-        "pipelines_are_answered_in_order_however_they_are_split",
-        pipelines_are_answered_in_order_however_they_are_split,
-    ),
-    ("a_pipeline_may_be_split_at_every_byte", a_pipeline_may_be_split_at_every_byte),
-    (
-        "a_killed_server_fails_what_waits_on_it_and_nothing_else",
-        a_killed_server_fails_what_waits_on_it_and_nothing_else,
-    ),
-    (
-        "a_stalled_server_times_requests_out_in_time_and_late_replies_reach_nobody",
-        a_stalled_server_times_requests_out_in_time_and_late_replies_reach_nobody,
-    ),
-    (
-        "a_client_that_vanishes_takes_no_other_clients_replies_along",
-        a_client_that_vanishes_takes_no_other_clients_replies_along,
-    ),
-    (
-        "a_request_over_several_servers_fails_with_the_words_of_the_dead_one",
-        a_request_over_several_servers_fails_with_the_words_of_the_dead_one,
-    ),
-    (
-        "a_client_may_write_everything_before_it_reads",
-        a_client_may_write_everything_before_it_reads,
-    ),
-    (
-        "a_client_that_never_reads_is_closed_and_its_neighbours_are_served",
-        a_client_that_never_reads_is_closed_and_its_neighbours_are_served,
-    ),
-    (
-        "a_refusing_server_is_used_again_once_it_is_back",
-        a_refusing_server_is_used_again_once_it_is_back,
-    ),
-    (
-        "a_half_closed_pipeline_is_answered_to_the_end",
-        a_half_closed_pipeline_is_answered_to_the_end,
-    ),
-    (
-        "last_words_arrive_although_the_client_goes_on_sending",
-        last_words_arrive_although_the_client_goes_on_sending,
-    ),
-    (
-        "a_reply_too_many_costs_the_connection_and_is_given_to_nobody",
-        a_reply_too_many_costs_the_connection_and_is_given_to_nobody,
-    ),
-    (
-        "in_a_storm_every_request_is_answered_rightly_or_with_an_error",
-        in_a_storm_every_request_is_answered_rightly_or_with_an_error,
-    ),
+pub const ALL: &[Scenario] = named![
+    pipelines_are_answered_in_order_however_they_are_split,
+    a_pipeline_may_be_split_at_every_byte,
+    a_killed_server_fails_what_waits_on_it_and_nothing_else,
+    a_stalled_server_times_requests_out_in_time_and_late_replies_reach_nobody,
+    a_client_that_vanishes_takes_no_other_clients_replies_along,
+    a_request_over_several_servers_fails_with_the_words_of_the_dead_one,
+    a_client_may_write_everything_before_it_reads,
+    a_client_that_never_reads_is_closed_and_its_neighbours_are_served,
+    a_refusing_server_is_used_again_once_it_is_back,
+    a_half_closed_pipeline_is_answered_to_the_end,
+    last_words_arrive_although_the_client_goes_on_sending,
+    a_reply_too_many_costs_the_connection_and_is_given_to_nobody,
+    in_a_storm_every_request_is_answered_rightly_or_with_an_error,
+    races::a_flood_starves_nobody,
+    races::who_is_gone_before_being_accepted_is_in_nobodys_way,
+    races::a_reply_and_its_deadline_may_come_together,
+    races::a_reply_is_not_for_a_request_that_was_not_sent,
+    races::a_silent_server_is_given_up_while_requests_keep_coming,
+    races::a_paused_client_is_read_again,
+    races::last_words_to_a_client_that_does_nothing_have_an_end,
 ];
 
-const OK: &[u8] = b"+OK\r\n";
+pub const OK: &[u8] = b"+OK\r\n";
 const NULL: &[u8] = b"$-1\r\n";
 const REFUSED: Reply = Reply::Error("ERR Connection refused\r\n");
-const TIMED_OUT: Reply = Reply::Error("ERR Connection timed out\r\n");
+pub const TIMED_OUT: Reply = Reply::Error("ERR Connection timed out\r\n");
 
-fn ms(count: u64) -> Duration {
+pub fn ms(count: u64) -> Duration {
     Duration::from_millis(count)
 }
 
 /// A world with everything going wrong that no client may notice.
-fn faulty() -> Settings {
+pub fn faulty() -> Settings {
     Settings { faults: Faults::harmless(), ..Settings::default() }
 }
 
 /// A server that takes its time.
-fn slow() -> ServerScript {
+pub fn slow() -> ServerScript {
     ServerScript { latency: Duration::from_micros(300), ..ServerScript::default() }
 }
 
@@ -109,18 +79,18 @@ fn manner(random: &mut Random, script: ClientScript) -> ClientScript {
 }
 
 /// A client whose every reply has to be right, in any manner.
-fn add_polite(world: &mut World, name: &str, requests: usize, value_bytes: &[usize]) {
+pub fn add_polite(world: &mut World, name: &str, requests: usize, value_bytes: &[usize]) {
     let exchanges = Author::new(name, &mut world.random, value_bytes).exchanges(requests);
     let script = world.client(exchanges);
     let script = manner(&mut world.random, script);
     world.ring.add_client(script);
 }
 
-fn get(key: &[u8], value: &[u8]) -> Exchange {
+pub fn get(key: &[u8], value: &[u8]) -> Exchange {
     Exchange::new(request(&[b"GET", key]), bulk(value))
 }
 
-fn set(key: &[u8], value: &[u8]) -> Exchange {
+pub fn set(key: &[u8], value: &[u8]) -> Exchange {
     Exchange::new(request(&[b"SET", key, value]), OK.to_vec())
 }
 
@@ -234,7 +204,7 @@ fn a_stalled_server_times_requests_out_in_time_and_late_replies_reach_nobody(see
 }
 
 /// The longest time from a request to an error in its place.
-fn slowest_error(finished: &mut Finished, client: usize) -> Duration {
+pub fn slowest_error(finished: &mut Finished, client: usize) -> Duration {
     let outcome = finished.worker.ring().inner_mut().outcome(client);
     let times = outcome.replies.iter().zip(&outcome.sent);
     let errors = times.filter(|((_, reply), _)| reply.starts_with(b"-"));
@@ -399,7 +369,7 @@ fn last_words_arrive_although_the_client_goes_on_sending(seed: u64) -> Tally {
     world.run().tally()
 }
 
-fn bad_request() -> Exchange {
+pub fn bad_request() -> Exchange {
     let mut exchange = Exchange::new(b"*1\r\n:1\r\n".to_vec(), Vec::new());
     exchange.replies = vec![Reply::Error("ERR Protocol error")];
     exchange
@@ -480,68 +450,5 @@ fn in_a_storm_every_request_is_answered_rightly_or_with_an_error(seed: u64) -> T
         };
         world.ring.add_client(ClientScript { pause, leaves, ..script });
     }
-    world.run().tally()
-}
-
-/// Clients that send all that they have at once get a turn each, and so does everybody else.
-fn a_flood_starves_nobody(seed: u64) -> Tally {
-    let settings = Settings { pipe_bytes: 1 << 20, buffer_bytes: 16 << 10, ..faulty() };
-    let settings = Settings { faults: Faults::default(), ..settings };
-    let mut world = World::new(seed, settings, vec![ServerScript::default(); 2]);
-    world.limits.in_flight_requests_max = 50;
-    for client in 0..4 {
-        let key = format!("flood{client}").into_bytes();
-        let mut exchanges = vec![set(&key, &key)];
-        exchanges.extend((0..3000).map(|_| get(&key, &key)));
-        let script = world.client(exchanges);
-        world.ring.add_client(ClientScript { depth: usize::MAX, ..script });
-    }
-    let exchanges = Author::new("polite", &mut world.random, &[0, 100]).exchanges(20);
-    let script = world.client(exchanges);
-    world.ring.add_client(script);
-    let mut finished = world.run();
-    let outcome = finished.worker.ring().inner_mut().outcome(4);
-    let times = outcome.sent.iter().zip(&outcome.replies).map(|(sent, (got, _))| *got - *sent);
-    let slowest = times.max().unwrap_or_default();
-    assert!(slowest < ms(5), "the polite client has waited {slowest:?}");
-    finished.tally()
-}
-
-fn who_is_gone_before_being_accepted_is_in_nobodys_way(seed: u64) -> Tally {
-    let faults =
-        Faults::harmless().with(Fault::AcceptNoDescriptor, 300).with(Fault::AcceptAborted, 700);
-    let settings = Settings { faults, ..Settings::default() };
-    let mut world = World::new(seed, settings, vec![slow()]);
-    for _ in 0..8 {
-        let ping = Exchange::new(request(&[b"PING"]), b"+PONG\r\n".to_vec());
-        let script = world.client(vec![ping]);
-        let leaves = Leaves::Vanishing { reply_bytes: 0, reset: world.random.chance(500) };
-        let start = world.random.time_up_to(ms(3));
-        world.ring.add_client(ClientScript { start, leaves, ..script });
-    }
-    add_polite(&mut world, "staying", 20, &[0, 100]);
-    world.run().tally()
-}
-
-fn a_reply_and_its_deadline_may_come_together(seed: u64) -> Tally {
-    let timeout = ms(300);
-    let faults = Faults::default()
-        .with(Fault::DataBeatsDeadline, 500)
-        .with(Fault::LateCompletion, 300)
-        .with(Fault::ShortReceive, 300);
-    let mut random = Random::new(seed);
-    // The request is queued, sent, received and carried out within this time.
-    let on_the_way = random.time_up_to(Duration::from_micros(100));
-    let mischief = vec![(3, Mischief::Stalls { time: timeout - on_the_way })];
-    let stalling = ServerScript { mischief, ..ServerScript::default() };
-    let settings = Settings { faults, ..Settings::default() };
-    let mut world = World::new(seed, settings, vec![stalling]);
-    world.timeout = Some(timeout);
-    let late = || set(b"a", b"1").or(TIMED_OUT);
-    let mut exchanges = vec![late(), late(), late(), late()];
-    exchanges.extend([set(b"a", b"2").not_before(ms(1000)), get(b"a", b"2")]);
-    let script = world.client(exchanges);
-    let depth = world.random.pick(&[1, usize::MAX]);
-    world.ring.add_client(ClientScript { depth, ..script });
     world.run().tally()
 }

@@ -229,7 +229,8 @@ fn ms(count: u64) -> Duration {
 }
 
 /// What a correct worker hides from its clients, and how often of a thousand times at most.
-const HARMLESS: [(Fault, u32); 16] = [
+const HARMLESS: [(Fault, u32); 17] = [
+    (Fault::SendToldLate, 500),
     (Fault::ShortReceive, 500),
     (Fault::ShortSend, 500),
     (Fault::MultishotEnds, 300),

@@ -278,10 +278,19 @@ impl Finished {
         let replies = (0..ring.clients()).map(|client| ring.outcome(client).replies.len()).sum();
         let injected = Fault::ALL.map(|fault| ring.faults().injected(fault));
         let fingerprint = ring.fingerprint();
-        let failures = self.worker.counters().requests_failed;
+        let counters = self.worker.counters();
+        let (failures, pauses) = (counters.requests_failed, counters.clients_paused);
         let calm_runs = u64::from(failures == 0);
         let replies: usize = replies;
-        Tally { runs: 1, injected, replies: replies as u64, failures, calm_runs, fingerprint }
+        Tally {
+            runs: 1,
+            injected,
+            replies: replies as u64,
+            failures,
+            pauses,
+            calm_runs,
+            fingerprint,
+        }
     }
 }
 
