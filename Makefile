@@ -52,7 +52,7 @@ bench-quick:
 
 sim:
 	N='$(N)' $(if $(SEED),SEED='$(SEED)') \
-		cargo test --locked --release --test simulation every_seed -- --nocapture
+		cargo test --locked --profile sim --test simulation every_seed -- --nocapture
 
 test-tiny-ring:
 	@tests/tools/install.sh $(TEST_NEEDS)

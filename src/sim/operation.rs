@@ -118,8 +118,8 @@ pub(super) fn step_recv(operation: Operation, net: &mut Network, buffers: &mut B
                 return Step::Over(failed(libc::ENOBUFS));
             };
             let mut count = count.min(buffers.size());
-            if net.happens(Fault::ShortReceive) {
-                count = net.random.between(1, count);
+            if count > 1 && net.happens(Fault::ShortReceive) {
+                count = net.random.between(1, count - 1);
             }
             memory.extend_from_slice(&net.links[link].ring_read(count));
             net.on_read(link);
@@ -151,10 +151,10 @@ pub(super) fn step_send(operation: Operation, net: &mut Network) -> Step {
         }
         Writable::Full => {}
         Writable::Room(room) => {
-            let short = net.happens(Fault::ShortSend);
             let mut count = room.min(goal - taken);
+            let short = count > 1 && net.happens(Fault::ShortSend);
             if short {
-                count = net.random.between(1, count);
+                count = net.random.between(1, count - 1);
             }
             let mut piece = Vec::with_capacity(count);
             output.copy_range(taken..taken + count, &mut piece, &mut Mark::default());

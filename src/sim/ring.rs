@@ -390,7 +390,7 @@ impl Drop for SimRing {
         if std::thread::panicking() {
             let unrest = self.unrest().join("\n");
             let (trace, seed) = (&self.net.trace, self.seed);
-            eprintln!("{trace}What is left:\n{unrest}\nreplay this with SEED={seed}");
+            eprintln!("{trace}What is left:\n{unrest}\nThe ring's seed was {seed}.");
         }
     }
 }

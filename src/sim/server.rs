@@ -285,10 +285,12 @@ impl Server {
     }
 
     /// Something that chance has it do at a request.
-    fn whim(net: &mut Network) -> Option<Mischief> {
+    fn whim(net: &mut Network, reply_bytes: usize) -> Option<Mischief> {
         if net.may_happen(Fault::ServerDiesInReply) {
             let away = net.random.time_up_to(AWAY_MAX);
-            return Some(Mischief::DiesInReply { bytes: net.random.below(40), away });
+            // As often at the head of a reply as anywhere else in it.
+            let most = net.random.pick(&[40, reply_bytes.max(1)]);
+            return Some(Mischief::DiesInReply { bytes: net.random.below(most), away });
         }
         if net.may_happen(Fault::ServerAnswersTwice) {
             return Some(Mischief::AnswersAgain { after: net.random.time_up_to(AGAIN_MAX) });
@@ -301,9 +303,10 @@ impl Server {
 
     fn carry_out(&mut self, place: usize, request: &[Vec<u8>], net: &mut Network) {
         self.requests += 1;
-        let mischief = self.mischief.remove(&self.requests).or_else(|| Self::whim(net));
         let mut findings = Vec::new();
         let reply = self.data.carry_out(request, &mut findings);
+        let planned = self.mischief.remove(&self.requests);
+        let mischief = planned.or_else(|| Self::whim(net, reply.len()));
         net.ledger.carried_out(self.index, net.now, request, &reply, findings);
         match mischief {
             None => self.connections[place].output.extend(reply),
@@ -336,7 +339,7 @@ impl Server {
             Mischief::AnswersGarbage => {
                 net.count(Fault::ServerAnswersGarbage);
                 net.note_plain(who, "answers garbage");
-                connection.output.extend(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+                connection.output.extend(net.random.pick(&GARBAGE));
             }
             Mischief::HalfCloses => {
                 net.count(Fault::ServerHalfCloses);
@@ -480,6 +483,19 @@ impl Connection {
 
 /// The longest time that chance has a server be away or stalled.
 pub const AWAY_MAX: Duration = Duration::from_millis(300);
+
+/// No replies, each wrong at another place.
+const GARBAGE: [&[u8]; 9] = [
+    b"HTTP/1.1 400 Bad Request\r\n\r\n",
+    b"$-7\r\n",
+    b"$3\r\nabcdef\r\n",
+    b"$99999999999999999999\r\n",
+    b"*2\r\n$1\r\na\r\n!no\r\n",
+    b"*-2\r\n",
+    b":1a\r\n",
+    b":\r\n",
+    b"\0\0\0\0",
+];
 
 /// The longest time after which chance has a server answer again.
 const AGAIN_MAX: Duration = Duration::from_millis(5);

@@ -12,7 +12,7 @@ use ringcracker::time::Instant;
 
 use crate::author::Author;
 use crate::scenarios::{
-    OK, TIMED_OUT, add_polite, bad_request, faulty, get, ms, set, slow, slowest_error,
+    OK, TIMED_OUT, add_polite, bad_request, case, faulty, get, ms, set, slow, slowest_error,
 };
 use crate::tally::Tally;
 use crate::world::World;
@@ -152,7 +152,7 @@ pub fn a_paused_client_is_read_again(seed: u64) -> Tally {
 pub fn last_words_to_a_client_that_does_nothing_have_an_end(seed: u64) -> Tally {
     let mut world = World::new(seed, faulty(), vec![slow()]);
     let mut last = Exchange::new(request(&[b"QUIT"]), OK.to_vec());
-    if seed.is_multiple_of(3) {
+    if case(seed).is_multiple_of(3) {
         last = bad_request();
     }
     let script = world.client(vec![last]);

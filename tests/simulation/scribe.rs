@@ -155,7 +155,12 @@ impl Scribe {
         match self.random.below(4) {
             0 => Exchange::new(request(&[b"ping"]), b"+PONG\r\n".to_vec()),
             1 => Exchange::new(b"PING\r\n".to_vec(), b"+PONG\r\n".to_vec()),
-            2 => Exchange::with(request(&[b"FLY", &word]), Reply::Error("ERR unknown command")),
+            2 => {
+                let echo = String::from_utf8_lossy(&word);
+                let words =
+                    format!("-ERR unknown command 'FLY', with args beginning with: '{echo}' \r\n");
+                Exchange::new(request(&[b"FLY", &word]), words.into_bytes())
+            }
             _ => {
                 let wrong = Reply::Error("ERR wrong number of arguments");
                 Exchange::with(request(&[b"GET", &word, &word]), wrong)

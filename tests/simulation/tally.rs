@@ -15,7 +15,7 @@ pub struct Tally {
     pub failures: u64,
     /// How often a client was not read for a while.
     pub pauses: u64,
-    /// Runs in which nothing was allowed to fail.
+    /// Runs in which no request failed.
     pub calm_runs: u64,
     /// A sum over everything that happened, in order.
     pub fingerprint: u64,

@@ -34,6 +34,7 @@ pub struct World {
     pub prompt_from: Option<Duration>,
     /// When everything is over, from the beginning of the run.
     pub over_by: Duration,
+    seed: u64,
     kind: DistributionKind,
     routing: RoutingTable,
     servers: usize,
@@ -47,6 +48,9 @@ pub struct Finished {
 
 impl World {
     pub fn new(seed: u64, settings: Settings, servers: Vec<ServerScript>) -> Self {
+        let notes = std::env::var("TRACE").map(|text| text.parse().expect("a number"));
+        let trace_notes_max = notes.unwrap_or(settings.trace_notes_max);
+        let settings = Settings { trace_notes_max, ..settings };
         let mut ring = SimRing::new(seed, settings.clone());
         let listener = ring.listen();
         let count = servers.len();
@@ -66,6 +70,7 @@ impl World {
             signals: Vec::new(),
             prompt_from: None,
             over_by: LONGEST_RUN,
+            seed,
             kind,
             routing: routing(count, HashKind::Fnv1a64, None, kind),
             servers: count,
@@ -130,7 +135,7 @@ impl World {
             pools: vec![pool],
             listeners: if self.dealt { Vec::new() } else { vec![listener] },
             limits: self.limits.clone(),
-            seed: 1,
+            seed: self.seed,
             shared: Arc::clone(&shared),
         };
         let guide =

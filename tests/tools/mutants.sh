@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
 # Plants the mistakes of tests/mutants, one at a time, and says which tests find each.
 #
-#   make mutants [ONLY=ring-0] [MUTANT_SEEDS=4000]
+#   make mutants [ONLY=ring-0] [MUTANT_SEEDS=10000]
 #
 #   ONLY             a part of the patches' names, or a pattern: proxy, ring-0[12]
 #   MUTANT_SEEDS     seeds of the simulation for each mistake
 #   MUTANT_SECONDS   how long a stage may take; one that hangs has found something as well
 #
 # The stages, of which the first that fails ends the search: the simulation; then, for mistakes in
-# the ring and the worker, the ring's tests; then those with a tiny ring. Unit tests of the changed
+# the worker, the ring's tests, and those with a tiny ring. Mistakes in the ring begin with these:
+# the simulation has a ring of its own. Unit tests of the changed
 # file do not count: they are close to the line and far from the user. Before that, the tree as it
 # is must pass every stage that is going to be used.
 #
@@ -21,7 +22,7 @@ ROOT=$PWD
 WORK=$ROOT/target/mutants
 TREE=$WORK/tree
 LOG=$WORK/log
-SEEDS=${MUTANT_SEEDS:-4000}
+SEEDS=${MUTANT_SEEDS:-10000}
 STAGE_SECONDS_MAX=${MUTANT_SECONDS:-900}
 BUILD_SECONDS_MAX=3600
 ONLY=${ONLY:-}
@@ -72,7 +73,8 @@ copy_tree() {
 
 stages_of() {
     case $1 in
-        ring-* | worker-*) echo simulation ring tiny ;;
+        ring-*) echo ring tiny ;;
+        worker-*) echo simulation ring tiny ;;
         *) echo simulation ;;
     esac
 }
@@ -104,9 +106,9 @@ words_for() {
     local stage=$1 code=$2 took=$3 seed
     case $stage in
         simulation)
-            seed=$(grep --max-count=1 --only-matching --extended-regexp 'SEED=[0-9]+' "$LOG" ||
+            seed=$(grep --max-count=1 --only-matching --extended-regexp 'make sim SEED=[0-9]+' "$LOG" ||
                 echo 'no seed')
-            echo -n "caught by simulation (${seed/SEED=/seed }, $took s"
+            echo -n "caught by simulation (${seed/make sim SEED=/seed }, $took s"
             ;;
         ring) echo -n "caught by ring tests ($took s" ;;
         tiny) echo -n "caught by tiny ring ($took s" ;;
