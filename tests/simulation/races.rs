@@ -80,37 +80,40 @@ pub fn a_reply_and_its_deadline_may_come_together(seed: u64) -> Tally {
     world.run().tally()
 }
 
-/// A server says again what it has said, at the moment at which the next request is queued.
+/// A server says each thing again, at the moment at which the next request is queued.
 pub fn a_reply_is_not_for_a_request_that_was_not_sent(seed: u64) -> Tally {
     let mut random = Random::new(seed);
-    let moment = ms(10);
-    let after = moment - random.time_up_to(Duration::from_micros(60));
-    let again = vec![(1, Mischief::AnswersAgain { after })];
-    let server = ServerScript { mischief: again, ..ServerScript::default() };
-    let settings = Settings { grace: ms(1), ..Settings::default() };
+    let again = (1..=ROUNDS).map(|number| {
+        let after = ROUND - random.time_up_to(Duration::from_micros(150));
+        (number, Mischief::AnswersAgain { after })
+    });
+    let server = ServerScript { mischief: again.collect(), ..ServerScript::default() };
+    let settings = Settings { grace: ms(1), connect_time: Duration::ZERO, ..Settings::default() };
     let mut world = World::new(seed, settings, vec![server, ServerScript::default()]);
     let key = world.key_on(0, "key");
     let swap = |number: u64| {
         let value = marked(&format!("victim{number}"), b"");
         let answered = Reply::Answered(mark_of(&value).expect("it is marked").to_vec());
-        Exchange::with(request(&[b"GETSET", &key, &value]), answered)
+        let exchange = Exchange::with(request(&[b"GETSET", &key, &value]), answered);
+        exchange.or(Reply::Failure(vec![0])).not_before(ROUND * number as u32)
     };
-    let mut exchanges = vec![swap(0)];
-    exchanges.push(swap(1).or(Reply::Failure(vec![0])).not_before(moment));
-    exchanges.push(swap(2).not_before(2 * moment));
-    let script = world.client(exchanges);
+    let script = world.client((0..ROUNDS).map(swap).collect());
     world.ring.add_client(script);
-    // Others keep the worker awake, so that it finds both at once.
+    // Others keep the worker awake at these moments, so that it finds both at once.
     for number in 0..3 {
         let other = world.key_on(1, &format!("other{number}"));
-        let mut exchanges = vec![set(&other, b"1")];
-        exchanges.extend((0..400).map(|_| get(&other, b"1")));
-        let script = world.client(exchanges);
-        let start = moment - Duration::from_micros(500);
-        world.ring.add_client(ClientScript { start, ..script });
+        let ask = |number: u64| {
+            let moment = ROUND * (number / 8) as u32;
+            set(&other, b"1").not_before(moment.saturating_sub(Duration::from_micros(40)))
+        };
+        let script = world.client((0..8 * ROUNDS).map(ask).collect());
+        world.ring.add_client(script);
     }
     world.run().tally()
 }
+
+const ROUNDS: u64 = 20;
+const ROUND: Duration = ms(10);
 
 pub fn a_silent_server_is_given_up_while_requests_keep_coming(seed: u64) -> Tally {
     let timeout = ms(400);

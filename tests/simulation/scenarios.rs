@@ -54,7 +54,7 @@ const NULL: &[u8] = b"$-1\r\n";
 const REFUSED: Reply = Reply::Error("ERR Connection refused\r\n");
 pub const TIMED_OUT: Reply = Reply::Error("ERR Connection timed out\r\n");
 
-pub fn ms(count: u64) -> Duration {
+pub const fn ms(count: u64) -> Duration {
     Duration::from_millis(count)
 }
 
