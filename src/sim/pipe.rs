@@ -142,7 +142,8 @@ impl Link {
     pub(super) fn read_doubled(&mut self) -> Option<bool> {
         let begun = self.up_written - self.up.bytes.len();
         self.doubled_from.take_if(|from| *from < begun)?;
-        Some(self.is_sending || self.is_asked || !self.down.bytes.is_empty())
+        // What was sent to a peer that had closed is answered with a reset.
+        Some(self.is_sending || self.is_asked || self.reset || !self.down.bytes.is_empty())
     }
 
     /// The ring's side has seen the reset.

@@ -376,6 +376,7 @@ impl Server {
                 self.change(Change::Dies { resets }, net);
             }
             Then::Close => {
+                net.trouble(Some(self.index));
                 self.connections.swap_remove(place);
                 net.links[link].peer_close(&mut net.random);
             }
