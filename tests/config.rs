@@ -12,7 +12,7 @@ use ringcracker::config::{
 };
 use ringcracker::distribution::DistributionKind;
 use ringcracker::hash::{HashKind, HashTag};
-use ringcracker::io::Address;
+use ringcracker::io::{Address, Destination};
 
 fn at_root(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
@@ -110,12 +110,13 @@ fn the_example_of_several_pools_is_read() {
     let path = PathBuf::from("/tmp/ringcracker.sock");
     assert_eq!(local.listen.address, ListenAddress::Unix { path, mode: Some(0o660) });
     assert_eq!(local.servers[0].address, ServerAddress::Unix("/tmp/redis.sock".into()));
-    assert_eq!(local.servers[0].resolve().unwrap(), Address::Unix("/tmp/redis.sock".into()));
+    let unix = Destination::Address(Address::Unix("/tmp/redis.sock".into()));
+    assert_eq!(local.servers[0].destination(), unix);
 
     let hosts: Vec<_> = archive.servers.iter().map(|server| server.name.as_str()).collect();
     assert_eq!(hosts, ["::1:6379", "::1:6380"]);
-    let Ok(Address::Inet(v6)) = archive.servers[1].resolve() else { panic!("{archive:?}") };
-    assert_eq!(v6.to_string(), "[::1]:6380");
+    let v6 = Destination::Address(Address::Inet("[::1]:6380".parse().unwrap()));
+    assert_eq!(archive.servers[1].destination(), v6);
 
     assert_eq!(shopping.hash_tag, Some(HashTag { open: b'{', close: b'}' }));
     assert_eq!((shopping.hash, shopping.server_connections), (HashKind::Murmur, 2));

@@ -215,6 +215,20 @@ pub enum Address {
     Unix(PathBuf),
 }
 
+/// Where a server is, as far as it is known before a connect.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Destination {
+    /// An address, which needs no asking.
+    Address(Address),
+    /// The name of a host, to be looked up at each connect.
+    Name {
+        /// The name, as the resolver takes it.
+        host: String,
+        /// From 1.
+        port: u16,
+    },
+}
+
 #[cfg(all(test, target_env = "gnu"))]
 mod tests {
     use crate::io::Errno;

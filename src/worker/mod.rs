@@ -15,6 +15,7 @@
 mod dispatch;
 mod mailbox;
 mod pace;
+mod resolver;
 mod socket;
 mod wants;
 
@@ -24,8 +25,9 @@ use std::sync::Arc;
 use log::{info, warn};
 
 pub use mailbox::{Mail, Mailbox, Shared};
+pub use resolver::{Asker, Resolver};
 
-use crate::io::{Errno, Event, Fd, Ring, WaitError, What};
+use crate::io::{Address, Errno, Event, Fd, Ring, WaitError, What};
 use crate::limits::Limits;
 use crate::proxy::{Counters, Holdings, Occupancy, PoolSetup, Proxy, Want};
 use crate::time::Instant;
@@ -202,7 +204,7 @@ impl<R: Ring> Worker<R> {
             What::HungUp(result) => self.on_hung_up(now, key, result),
             What::Tick => self.tick_due = true,
             What::Signal(number) => self.signals.push_back(number),
-            What::Mail => self.read_mail(),
+            What::Mail => self.read_mail(now),
         }
     }
 
@@ -214,10 +216,13 @@ impl<R: Ring> Worker<R> {
         self.tick_closing();
     }
 
-    fn read_mail(&mut self) {
+    fn read_mail(&mut self, now: Instant) {
         while let Some(mail) = self.shared.mailbox(self.number).take() {
             match mail {
                 Mail::Client { fd, pool } => self.serve(fd, pool),
+                Mail::Resolved { key, address } => {
+                    self.proxy.on_resolved(now, key, address.map(Address::Inet));
+                }
                 Mail::Stop => self.stopping = true,
             }
         }

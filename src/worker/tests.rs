@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::distribution::{DistributionKind, Node, RoutingTable};
 use crate::hash::HashKind;
-use crate::io::Address;
+use crate::io::{Address, Destination};
 use crate::limits::{Limits, STASH_BYTES_MAX, TICK_MS};
 use crate::proxy::PoolSetup;
 use crate::sim::{
@@ -33,7 +33,7 @@ fn worker(
     let pool = PoolSetup {
         name: "pool".to_owned(),
         routing: RoutingTable::new(hash, None, kind, &[node], &[false]),
-        servers: vec![("server".to_owned(), address)],
+        servers: vec![("server".to_owned(), Destination::Address(address))],
         timeout: None,
         server_connections: 1,
         preconnect: false,

@@ -5,8 +5,8 @@ use crate::limits::{LAST_WORDS_BYTES_MAX, LAST_WORDS_TIME};
 use crate::proxy::Want;
 use crate::time::Instant;
 use crate::token::{Key, OpKind, Role};
-use crate::worker::Worker;
 use crate::worker::socket::{Operation, Phase, Socket};
+use crate::worker::{Asker, Worker};
 
 impl<R: Ring> Worker<R> {
     /// Carries out all wants, and those that arise meanwhile; then arms receives again.
@@ -19,6 +19,7 @@ impl<R: Ring> Worker<R> {
             }
             for want in wants.drain(..) {
                 match want {
+                    Want::Resolve(key) => self.resolve(key),
                     Want::Flush(key) => self.flush(key),
                     Want::Connect { key, within } => {
                         self.connect(now, key, within);
@@ -138,6 +139,12 @@ impl<R: Ring> Worker<R> {
         }
         if socket.connecting {
             self.ring.cancel(key.token(OpKind::Connect));
+        }
+    }
+
+    fn resolve(&mut self, key: Key) {
+        if let Some((host, port)) = self.proxy.name(key) {
+            self.shared.resolver().ask(Asker { worker: self.number, key, port }, host);
         }
     }
 

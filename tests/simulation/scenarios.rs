@@ -9,6 +9,7 @@ use ringcracker::sim::{
 };
 
 use crate::author::{Author, with_keys};
+use crate::names;
 use crate::tally::Tally;
 use crate::world::{Finished, World};
 
@@ -16,7 +17,12 @@ use crate::world::{Finished, World};
 pub type Scenario = (&'static str, fn(u64) -> Tally);
 
 /// Every scenario.
-pub const ALL: [Scenario; 16] = [
+pub const ALL: [Scenario; 18] = [
+    ("a_name_is_looked_up_at_each_connect", names::a_name_is_looked_up_at_each_connect),
+    (
+        "a_slow_look_up_fails_requests_in_time_and_no_others",
+        names::a_slow_look_up_fails_requests_in_time_and_no_others,
+    ),
     ("a_reply_and_its_deadline_may_come_together", a_reply_and_its_deadline_may_come_together),
     (
         "who_is_gone_before_being_accepted_is_in_nobodys_way",
@@ -77,9 +83,9 @@ pub const ALL: [Scenario; 16] = [
 const OK: &[u8] = b"+OK\r\n";
 const NULL: &[u8] = b"$-1\r\n";
 const REFUSED: Reply = Reply::Error("ERR Connection refused\r\n");
-const TIMED_OUT: Reply = Reply::Error("ERR Connection timed out\r\n");
+pub const TIMED_OUT: Reply = Reply::Error("ERR Connection timed out\r\n");
 
-fn ms(count: u64) -> Duration {
+pub fn ms(count: u64) -> Duration {
     Duration::from_millis(count)
 }
 
@@ -89,12 +95,12 @@ fn faulty() -> Settings {
 }
 
 /// A server that takes its time.
-fn slow() -> ServerScript {
+pub fn slow() -> ServerScript {
     ServerScript { latency: Duration::from_micros(300), ..ServerScript::default() }
 }
 
 /// Any manner that leaves a client with all its replies.
-fn manner(random: &mut Random, script: ClientScript) -> ClientScript {
+pub fn manner(random: &mut Random, script: ClientScript) -> ClientScript {
     // One byte at a time, unless there are so many that it would take all day.
     let bytes: usize = script.exchanges.iter().map(|exchange| exchange.request.len()).sum();
     let small = 1 + bytes / 2000;
@@ -116,11 +122,11 @@ fn add_polite(world: &mut World, name: &str, requests: usize, value_bytes: &[usi
     world.ring.add_client(script);
 }
 
-fn get(key: &[u8], value: &[u8]) -> Exchange {
+pub fn get(key: &[u8], value: &[u8]) -> Exchange {
     Exchange::new(request(&[b"GET", key]), bulk(value))
 }
 
-fn set(key: &[u8], value: &[u8]) -> Exchange {
+pub fn set(key: &[u8], value: &[u8]) -> Exchange {
     Exchange::new(request(&[b"SET", key, value]), OK.to_vec())
 }
 
@@ -234,7 +240,7 @@ fn a_stalled_server_times_requests_out_in_time_and_late_replies_reach_nobody(see
 }
 
 /// The longest time from a request to an error in its place.
-fn slowest_error(finished: &mut Finished, client: usize) -> Duration {
+pub fn slowest_error(finished: &mut Finished, client: usize) -> Duration {
     let outcome = finished.worker.ring().inner_mut().outcome(client);
     let times = outcome.replies.iter().zip(&outcome.sent);
     let errors = times.filter(|((_, reply), _)| reply.starts_with(b"-"));

@@ -14,6 +14,7 @@ use ringcracker::sim::{ClientScript, Exchange, Fault, Random, ServerScript, Sett
 use ringcracker::time::Instant;
 use ringcracker::worker::{ListenerSetup, Mail, Running, Setup, Shared, Worker};
 
+use crate::names::{Names, Oracle};
 use crate::tally::Tally;
 
 /// One pool over some servers, before and during its run.
@@ -26,6 +27,8 @@ pub struct World {
     pub timeout: Option<Duration>,
     pub server_connections: u32,
     pub preconnect: bool,
+    /// Servers that the pool knows by name.
+    pub names: Names,
     /// Another worker accepts, and deals the clients to this one by mail.
     pub dealt: bool,
     /// Signals that arrive, by time, from the beginning of the run.
@@ -62,6 +65,7 @@ impl World {
             timeout: None,
             server_connections: 1,
             preconnect: false,
+            names: Names::default(),
             dealt: false,
             signals: Vec::new(),
             prompt_from: None,
@@ -115,7 +119,8 @@ impl World {
     pub fn run(self) -> Finished {
         let (number, workers) = if self.dealt { (1, 2) } else { (0, 1) };
         let shared = Arc::new(Shared::new(workers, 1).expect("an eventfd can be made"));
-        let servers = (0..self.servers).map(|index| (name(index), address(index))).collect();
+        let servers =
+            (0..self.servers).map(|index| (name(index), self.names.destination(index))).collect();
         let pool = PoolSetup {
             name: "pool".to_owned(),
             routing: self.routing.clone(),
@@ -133,10 +138,13 @@ impl World {
             seed: 1,
             shared: Arc::clone(&shared),
         };
-        let guide =
-            Guide { ceiling_bytes: self.ceiling_bytes(), number, shared, heard: Vec::new() };
+        let ceiling_bytes = self.ceiling_bytes();
+        // A name may come to stand for another server.
+        let is_fixed = self.names.answers.is_empty() && self.is_exact();
+        let oracle = Oracle::new(self.names);
+        let guide = Guide { ceiling_bytes, number, shared, oracle, heard: Vec::new() };
         let worker = Worker::new(Checked::from(self.ring), setup);
-        let routing = (self.kind != DistributionKind::Random).then_some(self.routing);
+        let routing = is_fixed.then_some(self.routing);
         let plan = Plan {
             listener: self.listener,
             signals: self.signals,
@@ -175,6 +183,7 @@ struct Guide {
     number: usize,
     shared: Arc<Shared>,
     ceiling_bytes: usize,
+    oracle: Oracle,
     /// Signals that the worker has told of.
     heard: Vec<i32>,
 }
@@ -203,6 +212,7 @@ impl Guide {
                 }
                 !is_due
             });
+            self.oracle.work(&self.shared, &mut worker);
             if self.number > 0 {
                 self.deal(&mut worker, plan.listener);
             }
@@ -297,7 +307,7 @@ fn routing(
     RoutingTable::new(hash, tag, kind, &nodes, &vec![false; nodes.len()])
 }
 
-fn at(time: Duration) -> Instant {
+pub fn at(time: Duration) -> Instant {
     Instant::from_nanos(0) + time
 }
 
@@ -305,9 +315,12 @@ fn name(server: usize) -> String {
     format!("server{server}")
 }
 
-fn address(server: usize) -> Address {
-    Address::Inet(SocketAddr::from(([127, 0, 0, 1], 7000 + server as u16)))
+pub fn address(server: usize) -> Address {
+    Address::Inet(SocketAddr::from(([127, 0, 0, 1 + server as u8], PORT)))
 }
+
+/// The port of every server; they differ by their hosts.
+pub const PORT: u16 = 7000;
 
 /// No world takes as long in virtual time; one that does has lost something.
 const LONGEST_RUN: Duration = Duration::from_secs(60);
