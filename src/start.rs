@@ -286,6 +286,7 @@ fn pool_setup(pool: &Pool) -> PoolSetup {
         routing: RoutingTable::new(pool.hash, pool.hash_tag, pool.distribution, &nodes, &ejected),
         servers: servers.collect(),
         timeout: pool.timeout,
+        keep_alive: pool.tcpkeepalive,
         server_connections: pool.server_connections,
         preconnect: pool.preconnect,
     }
@@ -313,7 +314,8 @@ fn listen_all(config: &Config) -> Result<Vec<ListenerSetup>, StartError> {
             StartError::Listen { pool: pool.name.clone(), listen, why }
         })?;
         let clients_max = pool.client_connections;
-        listeners.push(ListenerSetup { fd, pool: number as u32, clients_max });
+        let access = pool.access.clone();
+        listeners.push(ListenerSetup { fd, pool: number as u32, clients_max, access });
     }
     Ok(listeners)
 }

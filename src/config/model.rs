@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use super::access::Access;
 use crate::distribution::{DistributionKind, Node};
 use crate::hash::{HashKind, HashTag};
-use crate::io::{Address, Destination};
+use crate::io::{Address, Destination, KeepAlive};
 
 /// A whole file.
 #[derive(Clone, Debug)]
@@ -42,8 +43,11 @@ pub struct Pool {
     pub client_connections: Option<u32>,
     /// What clients and servers speak. Default: memcache, as `redis` is false.
     pub protocol: Protocol,
-    /// Whether client sockets have `SO_KEEPALIVE`. Default false.
-    pub tcpkeepalive: bool,
+    /// Which clients are let in. Default: all.
+    pub access: Access,
+    /// How TCP connections of clients and servers are probed when nothing comes; twemproxy probes
+    /// clients only. Default: `None`, not at all.
+    pub tcpkeepalive: Option<KeepAlive>,
     /// Whether the listening socket has `SO_REUSEPORT`. Default false.
     pub reuseport: bool,
     /// The password of clients and servers. Default: none.

@@ -41,7 +41,7 @@ pub use listener::Occupancy;
 pub use pool::PoolSetup;
 pub use reject::TOO_MANY_CLIENTS;
 
-use crate::io::{Address, Buffer, Chain, Destination, Errno};
+use crate::io::{Address, Buffer, Chain, Destination, Errno, KeepAlive};
 use crate::limits::{Limits, STASH_BYTES_MAX};
 use crate::proto::Parsed;
 use crate::proxy::client::{Client, Farewell, Phase};
@@ -112,7 +112,12 @@ impl Proxy {
         self.clients.insert(Client::new(pool, lane))
     }
 
-    /// A client was not let in.
+    /// A client was not let in, as its pool's lists do not allow its address.
+    pub fn on_denied(&mut self) {
+        self.pools.counters.clients_denied += 1;
+    }
+
+    /// A client was not let in, as there were too many.
     pub fn on_refused(&mut self) {
         self.pools.counters.clients_refused += 1;
     }
@@ -296,6 +301,11 @@ impl Proxy {
             Destination::Name { host, port } => Some((host, *port)),
             Destination::Address(_) => None,
         }
+    }
+
+    /// How the connection of a server slot is to be probed, if at all.
+    pub fn keep_alive(&self, key: Key) -> Option<KeepAlive> {
+        self.pools.keep_alive(key)
     }
 
     /// Where a server slot connects to.

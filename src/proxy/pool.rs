@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::distribution::RoutingTable;
-use crate::io::Destination;
+use crate::io::{Destination, KeepAlive};
 use crate::token::Key;
 
 /// What a worker is told about a pool.
@@ -17,6 +17,8 @@ pub struct PoolSetup {
     pub servers: Vec<(String, Destination)>,
     /// How long a request may wait for its reply; `None` is for ever.
     pub timeout: Option<Duration>,
+    /// How TCP connections to servers are probed, if at all.
+    pub keep_alive: Option<KeepAlive>,
     /// Connections to each server, at least 1.
     pub server_connections: u32,
     /// Whether servers are connected before the first request.

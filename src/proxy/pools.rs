@@ -2,7 +2,7 @@
 
 use log::warn;
 
-use crate::io::{Address, Chain, Destination, Errno};
+use crate::io::{Address, Chain, Destination, Errno, KeepAlive};
 use crate::limits::{Limits, SPARE_CHAINS_MAX};
 use crate::proxy::client::Account;
 use crate::proxy::pool::{Pool, PoolSetup};
@@ -191,6 +191,16 @@ impl Pools {
         match self.destination(key)? {
             Destination::Address(address) => Some(address),
             Destination::Name { .. } => self.servers.find(key)?.resolved.as_ref(),
+        }
+    }
+
+    /// How a server connection is to be probed.
+    pub(crate) fn keep_alive(&self, key: Key) -> Option<KeepAlive> {
+        let address = self.address(key)?;
+        let pool = self.servers.find(key)?.pool;
+        match address {
+            Address::Inet(_) => self.pools[pool as usize].setup.keep_alive,
+            Address::Unix(_) => None,
         }
     }
 

@@ -21,6 +21,7 @@ fn proxy(limits: Limits) -> Proxy {
         ),
         servers: names.map(|name| (name.to_owned(), address.clone())).to_vec(),
         timeout: None,
+        keep_alive: None,
         server_connections: 1,
         preconnect: false,
     };

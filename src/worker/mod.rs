@@ -27,6 +27,7 @@ use log::{info, warn};
 pub use mailbox::{Mail, Mailbox, Shared};
 pub use resolver::{Asker, Resolver};
 
+use crate::config::Access;
 use crate::io::{Address, Errno, Event, Fd, Ring, WaitError, What};
 use crate::limits::Limits;
 use crate::proxy::{Counters, Holdings, Occupancy, PoolSetup, Proxy, Want};
@@ -52,7 +53,7 @@ pub struct Setup {
 }
 
 /// A listening socket.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct ListenerSetup {
     /// The socket; it stays open as long as the process runs.
     pub fd: Fd,
@@ -60,6 +61,8 @@ pub struct ListenerSetup {
     pub pool: u32,
     /// The pool's `client_connections`.
     pub clients_max: Option<u32>,
+    /// The clients that are let in.
+    pub access: Access,
 }
 
 /// Whether there is a next turn.
@@ -242,10 +245,9 @@ impl<R: Ring> Worker<R> {
     fn on_accepted(&mut self, now: Instant, key: Key, fd: Result<Fd, Errno>, more: bool) {
         let listener = &mut self.listeners[key.index as usize];
         listener.armed = more;
-        let setup = listener.setup;
         match fd {
             Ok(fd) => {
-                self.admit(fd, setup);
+                self.admit(fd, key.index as usize);
                 if !more {
                     self.accept_all();
                 }
@@ -264,28 +266,34 @@ impl<R: Ring> Worker<R> {
         }
     }
 
-    fn admit(&mut self, fd: Fd, listener: ListenerSetup) {
+    fn admit(&mut self, fd: Fd, listener: usize) {
+        let listener = &self.listeners[listener].setup;
+        if !listener.access.is_open() && !listener.access.allows(self.ring.peer(fd)) {
+            self.proxy.on_denied();
+            return self.ring.refuse(fd, b"");
+        }
+        let pool = listener.pool;
         let occupancy = Occupancy {
             clients: self.shared.clients(),
             clients_max: self.clients_max,
-            pool_clients: self.shared.pool_clients(listener.pool),
+            pool_clients: self.shared.pool_clients(pool),
             pool_clients_max: listener.clients_max,
         };
         if let Err(words) = occupancy.admit() {
             self.proxy.on_refused();
             return self.ring.refuse(fd, words);
         }
-        let worker = self.shared.fewest(listener.pool);
+        let worker = self.shared.fewest(pool);
         if worker != self.number {
-            let mail = Mail::Client { fd, pool: listener.pool };
-            self.shared.add_client(worker, listener.pool);
+            let mail = Mail::Client { fd, pool };
+            self.shared.add_client(worker, pool);
             if self.shared.mailbox(worker).post(mail).is_ok() {
                 return;
             }
-            self.shared.remove_client(worker, listener.pool);
+            self.shared.remove_client(worker, pool);
         }
-        self.shared.add_client(self.number, listener.pool);
-        self.serve(fd, listener.pool);
+        self.shared.add_client(self.number, pool);
+        self.serve(fd, pool);
     }
 
     /// Takes a client in that has been counted.

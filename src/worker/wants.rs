@@ -151,7 +151,12 @@ impl<R: Ring> Worker<R> {
     fn connect(&mut self, now: Instant, key: Key, within: Option<std::time::Duration>) {
         let Some(address) = self.proxy.address(key) else { return };
         match self.ring.connect(key.token(OpKind::Connect), address, within) {
-            Ok(fd) => self.sockets.insert(Socket::new(key, fd, true)),
+            Ok(fd) => {
+                if let Some(how) = self.proxy.keep_alive(key) {
+                    self.ring.keep_alive(fd, how);
+                }
+                self.sockets.insert(Socket::new(key, fd, true));
+            }
             Err(why) => self.proxy.on_connected(now, key, Err(why)),
         }
     }

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ringcracker::checked::Checked;
+use ringcracker::config::Access;
 use ringcracker::distribution::{DistributionKind, Node, RoutingTable};
 use ringcracker::hash::{HashKind, HashTag};
-use ringcracker::io::{Address, Fd};
+use ringcracker::io::{Address, Fd, KeepAlive};
 use ringcracker::limits::{Limits, STASH_BYTES_MAX};
 use ringcracker::proxy::{Holdings, PoolSetup};
 use ringcracker::sim::{ClientScript, Exchange, Fault, Random, ServerScript, Settings, SimRing};
@@ -25,6 +26,7 @@ pub struct World {
     pub listener: Fd,
     pub limits: Limits,
     pub timeout: Option<Duration>,
+    pub keep_alive: Option<KeepAlive>,
     pub server_connections: u32,
     pub preconnect: bool,
     /// Servers that the pool knows by name.
@@ -63,6 +65,7 @@ impl World {
             listener,
             limits: Limits::default(),
             timeout: None,
+            keep_alive: Some(KeepAlive::default()),
             server_connections: 1,
             preconnect: false,
             names: Names::default(),
@@ -126,10 +129,12 @@ impl World {
             routing: self.routing.clone(),
             servers,
             timeout: self.timeout,
+            keep_alive: self.keep_alive,
             server_connections: self.server_connections,
             preconnect: self.preconnect,
         };
-        let listener = ListenerSetup { fd: self.listener, pool: 0, clients_max: None };
+        let access = Access::default();
+        let listener = ListenerSetup { fd: self.listener, pool: 0, clients_max: None, access };
         let setup = Setup {
             number,
             pools: vec![pool],
