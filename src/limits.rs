@@ -94,6 +94,10 @@ pub const CONFIG_BYTES_MAX: u64 = 1 << 20;
 /// get no key. twemproxy's sum wraps there.
 pub const POOL_WEIGHT_MAX: u64 = u32::MAX as u64;
 
+/// Threads that look up names of hosts. Each waits for one answer at a time, so that many names
+/// can be without an answer at once, and only then others wait for them.
+pub const LOOKUPS_MAX: usize = 4;
+
 /// Workers of one process, which is more than any machine this was tried on has processors.
 pub const WORKERS_MAX: usize = 1024;
 

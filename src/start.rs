@@ -8,6 +8,7 @@
 //!
 //! Whatever can fail is tried before the first client is let in, and fails with one line.
 
+mod names;
 #[cfg(debug_assertions)]
 mod tiny_ring;
 
@@ -23,7 +24,7 @@ use ringcracker::checked::Checked;
 use ringcracker::cli::{Cli, Workers};
 use ringcracker::config::{Config, ListenAddress, Pool, ResolveError};
 use ringcracker::distribution::RoutingTable;
-use ringcracker::io::{Address, Fd, WaitError};
+use ringcracker::io::{Address, Destination, Fd, WaitError};
 use ringcracker::limits::{DESCRIPTORS_RESERVED, FREE_BYTES_MAX, Limits};
 use ringcracker::logging::Log;
 use ringcracker::proxy::PoolSetup;
@@ -86,8 +87,11 @@ fn run_logged(cli: &Cli, config: &Config, signals: Fd, log: &Log) -> Result<(), 
     };
     let options = ring_options()?;
     let limits = limits(config, workers, &options)?;
-    let pools: Vec<PoolSetup> = config.pools.iter().map(pool_setup).collect::<Result<_, _>>()?;
+    let pools: Vec<PoolSetup> = config.pools.iter().map(pool_setup).collect();
     let shared = Arc::new(Shared::new(workers, pools.len())?);
+    if pools.iter().any(has_names) {
+        names::start(&shared)?;
+    }
     let listeners = listen_all(config)?;
     let ring = ring_of(&shared, 0, Options { signals: Some(signals), ..options.clone() })?;
     watch_memory()?;
@@ -273,22 +277,24 @@ fn limits(config: &Config, workers: usize, options: &Options) -> Result<Limits, 
     Ok(Limits { clients_max, recv_buffers: options.buffers, ..Limits::default() })
 }
 
-fn pool_setup(pool: &Pool) -> Result<PoolSetup, StartError> {
+fn pool_setup(pool: &Pool) -> PoolSetup {
     let nodes = pool.nodes();
     let ejected = vec![false; nodes.len()];
-    let mut servers = Vec::with_capacity(pool.servers.len());
-    for server in &pool.servers {
-        let failed = |why| StartError::Resolve { pool: pool.name.clone(), why };
-        servers.push((server.name.clone(), server.resolve().map_err(failed)?));
-    }
-    Ok(PoolSetup {
+    let servers = pool.servers.iter().map(|server| (server.name.clone(), server.destination()));
+    PoolSetup {
         name: pool.name.clone(),
         routing: RoutingTable::new(pool.hash, pool.hash_tag, pool.distribution, &nodes, &ejected),
-        servers,
+        servers: servers.collect(),
         timeout: pool.timeout,
+        keep_alive: pool.tcpkeepalive,
         server_connections: pool.server_connections,
         preconnect: pool.preconnect,
-    })
+    }
+}
+
+/// Whether a server of the pool has to be looked up.
+fn has_names(pool: &PoolSetup) -> bool {
+    pool.servers.iter().any(|(_, at)| matches!(at, Destination::Name { .. }))
 }
 
 fn listen_all(config: &Config) -> Result<Vec<ListenerSetup>, StartError> {
@@ -308,7 +314,8 @@ fn listen_all(config: &Config) -> Result<Vec<ListenerSetup>, StartError> {
             StartError::Listen { pool: pool.name.clone(), listen, why }
         })?;
         let clients_max = pool.client_connections;
-        listeners.push(ListenerSetup { fd, pool: number as u32, clients_max });
+        let access = pool.access.clone();
+        listeners.push(ListenerSetup { fd, pool: number as u32, clients_max, access });
     }
     Ok(listeners)
 }

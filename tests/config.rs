@@ -12,7 +12,7 @@ use ringcracker::config::{
 };
 use ringcracker::distribution::DistributionKind;
 use ringcracker::hash::{HashKind, HashTag};
-use ringcracker::io::Address;
+use ringcracker::io::{Address, Destination, KeepAlive};
 
 fn at_root(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
@@ -85,6 +85,50 @@ fn every_faulty_file_has_its_expected_faults() {
     }
 }
 
+/// Files as the documents of twemproxy and upredis-proxy have them. Only what a pool needs that is
+/// not served yet may be said against them.
+#[test]
+fn the_documented_files_are_read() {
+    let pools = [
+        ("readme", vec!["beta", "alpha", "delta", "gamma", "omega"]),
+        ("leaf", vec!["leaf"]),
+        ("root", vec!["root"]),
+        ("all_keys", vec!["redis", "memcached"]),
+        ("ours", vec!["alpha"]),
+        ("upredis", vec!["alpha"]),
+    ];
+    let waiting = [".redis: ", ".redis_auth: ", ".redis_db: ", ".auto_eject_hosts: "];
+    for (name, expected) in pools {
+        match config::load(&at_root(&format!("tests/data/documented/{name}.yml"))) {
+            Ok(config) => {
+                let names: Vec<_> = config.pools.iter().map(|pool| pool.name.as_str()).collect();
+                assert_eq!(names, expected, "{name}");
+            }
+            Err(faults) => {
+                let faults = faults.to_string();
+                let may_wait = |line: &&str| {
+                    let is_waiting = waiting.iter().any(|key| line.contains(key));
+                    is_waiting && line.contains(" yet; ")
+                };
+                let others: Vec<&str> = faults.lines().filter(|line| !may_wait(line)).collect();
+                assert_eq!(others, [""; 0], "{name}");
+                assert!(!["ours", "upredis"].contains(&name), "{faults}");
+            }
+        }
+    }
+}
+
+#[test]
+fn empty_items_of_every_list_are_skipped() {
+    let config = load("tests/data/documented/upredis.yml");
+    let [pool] = &config.pools[..] else { panic!("{config:?}") };
+    assert_eq!(pool.servers.len(), 2);
+    assert!(pool.access.is_open());
+    let config = load("tests/data/documented/ours.yml");
+    let access = &config.pools[0].access;
+    assert_eq!((access.white.len(), access.black.len()), (4, 1));
+}
+
 #[test]
 fn the_example_is_read() {
     let config = load("conf/nutcracker.yml");
@@ -110,12 +154,13 @@ fn the_example_of_several_pools_is_read() {
     let path = PathBuf::from("/tmp/ringcracker.sock");
     assert_eq!(local.listen.address, ListenAddress::Unix { path, mode: Some(0o660) });
     assert_eq!(local.servers[0].address, ServerAddress::Unix("/tmp/redis.sock".into()));
-    assert_eq!(local.servers[0].resolve().unwrap(), Address::Unix("/tmp/redis.sock".into()));
+    let unix = Destination::Address(Address::Unix("/tmp/redis.sock".into()));
+    assert_eq!(local.servers[0].destination(), unix);
 
     let hosts: Vec<_> = archive.servers.iter().map(|server| server.name.as_str()).collect();
     assert_eq!(hosts, ["::1:6379", "::1:6380"]);
-    let Ok(Address::Inet(v6)) = archive.servers[1].resolve() else { panic!("{archive:?}") };
-    assert_eq!(v6.to_string(), "[::1]:6380");
+    let v6 = Destination::Address(Address::Inet("[::1]:6380".parse().unwrap()));
+    assert_eq!(archive.servers[1].destination(), v6);
 
     assert_eq!(shopping.hash_tag, Some(HashTag { open: b'{', close: b'}' }));
     assert_eq!((shopping.hash, shopping.server_connections), (HashKind::Murmur, 2));
@@ -133,7 +178,13 @@ fn what_is_left_out_has_twemproxys_default() {
     assert_eq!(pool.server_retry_timeout, Duration::from_secs(30));
     assert_eq!(pool.server_failure_limit, 2);
     assert_eq!((pool.redis_auth, pool.redis_db), (None, 0));
-    assert!(!pool.tcpkeepalive && !pool.reuseport && !pool.preconnect && !pool.auto_eject_hosts);
+    assert!(
+        pool.tcpkeepalive.is_none()
+            && pool.access.is_open()
+            && !pool.reuseport
+            && !pool.preconnect
+            && !pool.auto_eject_hosts
+    );
 }
 
 #[test]
@@ -155,7 +206,12 @@ fn every_key_reaches_the_pool() {
     assert_eq!(pool("server_connections: 3").server_connections, 3);
     assert_eq!(pool("server_retry_timeout: 5").server_retry_timeout, Duration::from_millis(5));
     assert_eq!(pool("server_failure_limit: 9").server_failure_limit, 9);
-    assert!(pool("tcpkeepalive: true").tcpkeepalive);
+    assert_eq!(pool("tcpkeepalive: true").tcpkeepalive, Some(KeepAlive::default()));
+    assert_eq!(pool("tcpkeepalive: false").tcpkeepalive, None);
+    let probed = pool("tcpkeepalive: true\ntcpkeepidle: 32767\ntcpkeepintvl: 1\ntcpkeepcnt: 127");
+    let seconds = |count| Some(Duration::from_secs(count));
+    let expected = KeepAlive { idle: seconds(32_767), interval: seconds(1), count: Some(127) };
+    assert_eq!(probed.tcpkeepalive, Some(expected));
     assert!(pool("reuseport: true").reuseport);
     assert!(pool("preconnect: true").preconnect);
     assert!(!pool("auto_eject_hosts: false").auto_eject_hosts);

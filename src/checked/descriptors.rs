@@ -82,9 +82,9 @@ impl Descriptors {
         }
     }
 
-    /// A socket is shut down, whatever its state but closed.
-    pub(super) fn shutdown(&mut self, fd: Fd) {
-        self.open(format_args!("shutdown"), fd);
+    /// Something is done to a socket by `what`, whatever its state but closed.
+    pub(super) fn ask(&mut self, what: &str, fd: Fd) {
+        self.open(format_args!("{what}"), fd);
     }
 
     /// A socket is closed by `who`.

@@ -18,9 +18,12 @@ mod fingerprint;
 mod tests;
 
 use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::io::{Address, Buffer, Chain, Errno, Event, Fd, How, Ring, Wait, WaitError, What};
+use crate::io::{
+    Address, Buffer, Chain, Errno, Event, Fd, How, KeepAlive, Ring, Wait, WaitError, What,
+};
 use crate::limits::SEND_BYTES_MAX;
 use crate::time::Instant;
 use crate::token::{Flavour, Key, OpKind, Token};
@@ -207,8 +210,18 @@ impl<R: Ring> Ring for Checked<R> {
     }
 
     fn shutdown(&mut self, fd: Fd, how: How) {
-        self.descriptors.shutdown(fd);
+        self.descriptors.ask("shutdown", fd);
         self.inner.shutdown(fd, how);
+    }
+
+    fn keep_alive(&mut self, fd: Fd, how: KeepAlive) {
+        self.descriptors.ask("keep_alive", fd);
+        self.inner.keep_alive(fd, how);
+    }
+
+    fn peer(&mut self, fd: Fd) -> Option<IpAddr> {
+        self.descriptors.ask("peer", fd);
+        self.inner.peer(fd)
     }
 
     fn close(&mut self, token: Token, fd: Fd) {

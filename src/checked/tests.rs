@@ -41,6 +41,12 @@ impl Ring for Script {
 
     fn shutdown(&mut self, _: Fd, _: How) {}
 
+    fn keep_alive(&mut self, _: Fd, _: KeepAlive) {}
+
+    fn peer(&mut self, _: Fd) -> Option<std::net::IpAddr> {
+        None
+    }
+
     fn close(&mut self, _: Token, _: Fd) {}
 
     fn refuse(&mut self, _: Fd, _: &[u8]) {}

@@ -7,6 +7,8 @@
 //!
 //! A value that is wrong is reported and its default goes on, so that the rest is checked too.
 
+mod peers;
+
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
@@ -137,7 +139,7 @@ impl<'d, 'f> Keys<'d, 'f> {
 
     fn unknown(&mut self, entry: &Entry) {
         let text = if UPREDIS_KEYS.contains(&entry.key.as_str()) {
-            "is a key of upredis-proxy and not supported; leave it out".to_owned()
+            "is a key of upredis-proxy that is not supported yet; leave it out".to_owned()
         } else {
             match value::nearest(&entry.key, KEYS.into_iter()) {
                 Some(key) => format!("is unknown (would {key} be right?)"),
@@ -166,6 +168,7 @@ impl<'d, 'f> Keys<'d, 'f> {
         }
         let listen_place = listen.as_ref().and_then(|_| self.entries.get("listen"));
         let listen_place = listen_place.map(|entry| entry.node.place);
+        let access = self.access(listen.as_ref().map(|listen| &listen.address));
         let redis = self.read("redis", value::boolean).unwrap_or(false);
         let pool = Pool {
             name: self.pool.to_owned(),
@@ -179,7 +182,8 @@ impl<'d, 'f> Keys<'d, 'f> {
                 .read("client_connections", value::number)
                 .filter(|&connections| connections > 0),
             protocol: if redis { Protocol::Redis } else { Protocol::Memcache },
-            tcpkeepalive: self.read("tcpkeepalive", value::boolean).unwrap_or(false),
+            access,
+            tcpkeepalive: self.keep_alive(),
             reuseport: self.read("reuseport", value::boolean).unwrap_or(false),
             redis_auth: self.read("redis_auth", |text| Ok(Secret::new(text.to_owned()))),
             redis_db: self.read("redis_db", value::number).unwrap_or(0),
@@ -332,8 +336,8 @@ const BACKLOG: u32 = 512;
 const SERVER_RETRY_TIMEOUT_MS: u64 = 30_000;
 const SERVER_FAILURE_LIMIT: u32 = 2;
 
-/// twemproxy's keys (`conf_commands` in `nc_conf.c`).
-const KEYS: [&str; 18] = [
+/// twemproxy's keys (`conf_commands` in `nc_conf.c`); then ours.
+const KEYS: [&str; 23] = [
     "listen",
     "hash",
     "hash_tag",
@@ -352,10 +356,15 @@ const KEYS: [&str; 18] = [
     "server_retry_timeout",
     "server_failure_limit",
     "servers",
+    "tcpkeepidle",
+    "tcpkeepintvl",
+    "tcpkeepcnt",
+    "white_list",
+    "black_list",
 ];
 
 /// Keys of a descendant of twemproxy, whose files may be tried here.
-const UPREDIS_KEYS: [&str; 5] = ["sentinels", "redis_auth_s", "dbpms", "white_list", "black_list"];
+const UPREDIS_KEYS: [&str; 3] = ["sentinels", "redis_auth_s", "dbpms"];
 
 #[cfg(test)]
 mod tests {

@@ -5,6 +5,7 @@
 //!     `----raw------> values as written --+--check--> Config, or Faults
 //!                                              value    one key
 //!                                              address  listen, servers
+//!                                              access   white_list, black_list
 //!                                              supported  what the program cannot do yet
 //! ```
 //!
@@ -13,6 +14,7 @@
 //!
 //! **Knows nothing of:** sockets, workers, the command line.
 
+mod access;
 mod address;
 mod check;
 mod fault;
@@ -28,6 +30,7 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+pub use access::{Access, Network};
 pub use fault::{Fault, Faults, Place};
 pub use model::{
     Config, Listen, ListenAddress, Pool, Protocol, ResolveError, Secret, Server, ServerAddress,

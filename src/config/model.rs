@@ -4,15 +4,16 @@
 
 use std::fmt;
 use std::io;
-use std::net::ToSocketAddrs;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use thiserror::Error;
 
+use super::access::Access;
 use crate::distribution::{DistributionKind, Node};
 use crate::hash::{HashKind, HashTag};
-use crate::io::Address;
+use crate::io::{Address, Destination, KeepAlive};
 
 /// A whole file.
 #[derive(Clone, Debug)]
@@ -42,8 +43,11 @@ pub struct Pool {
     pub client_connections: Option<u32>,
     /// What clients and servers speak. Default: memcache, as `redis` is false.
     pub protocol: Protocol,
-    /// Whether client sockets have `SO_KEEPALIVE`. Default false.
-    pub tcpkeepalive: bool,
+    /// Which clients are let in. Default: all.
+    pub access: Access,
+    /// How TCP connections of clients and servers are probed when nothing comes; twemproxy probes
+    /// clients only. Default: `None`, not at all.
+    pub tcpkeepalive: Option<KeepAlive>,
     /// Whether the listening socket has `SO_REUSEPORT`. Default false.
     pub reuseport: bool,
     /// The password of clients and servers. Default: none.
@@ -138,14 +142,14 @@ pub enum ListenAddress {
 }
 
 impl Server {
-    /// Where to connect to: the first address that the system's resolver gives. Blocks while a
-    /// name is looked up.
-    ///
-    /// Errors: the name is not known, or the resolver cannot be asked.
-    pub fn resolve(&self) -> Result<Address, ResolveError> {
+    /// Where to connect to. A host that is no address keeps its name, to be looked up then.
+    pub fn destination(&self) -> Destination {
         match &self.address {
-            ServerAddress::Tcp { host, port } => resolve(host, *port),
-            ServerAddress::Unix(path) => Ok(Address::Unix(path.clone())),
+            ServerAddress::Tcp { host, port } => match host.parse::<IpAddr>() {
+                Ok(ip) => Destination::Address(Address::Inet(SocketAddr::new(ip, *port))),
+                Err(_) => Destination::Name { host: host.clone(), port: *port },
+            },
+            ServerAddress::Unix(path) => Destination::Address(Address::Unix(path.clone())),
         }
     }
 }
@@ -154,7 +158,7 @@ impl Listen {
     /// Where to listen: the first address that the system's resolver gives. Blocks while a name
     /// is looked up.
     ///
-    /// Errors: as `Server::resolve`.
+    /// Errors: the name is not known, or the resolver cannot be asked.
     pub fn resolve(&self) -> Result<Address, ResolveError> {
         match &self.address {
             ListenAddress::Tcp { host, port } => resolve(host, *port),
@@ -221,7 +225,23 @@ mod tests {
         }
         let address = ServerAddress::Unix("/tmp/a.sock".into());
         let server = Server { name: "/tmp/a.sock:".to_owned(), address, weight: 1 };
-        assert_eq!(server.resolve().unwrap(), Address::Unix("/tmp/a.sock".into()));
+        let unix = Destination::Address(Address::Unix("/tmp/a.sock".into()));
+        assert_eq!(server.destination(), unix);
+    }
+
+    #[test]
+    fn a_server_keeps_its_name_and_an_address_is_none() {
+        let destination = |host: &str| {
+            let address = ServerAddress::Tcp { host: host.to_owned(), port: 7 };
+            Server { name: String::new(), address, weight: 1 }.destination()
+        };
+        for (host, expected) in [("10.0.0.1", "10.0.0.1:7"), ("::1", "[::1]:7")] {
+            let expected = Address::Inet(expected.parse().unwrap());
+            assert_eq!(destination(host), Destination::Address(expected));
+        }
+        for host in ["redis", "127.1", "fe80::1%lo"] {
+            assert_eq!(destination(host), Destination::Name { host: host.to_owned(), port: 7 });
+        }
     }
 
     #[test]

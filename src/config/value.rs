@@ -55,6 +55,31 @@ pub fn milliseconds(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// Seconds between probes of a connection.
+pub fn keep_alive_time(text: &str) -> Result<Duration, String> {
+    let meant = text.strip_suffix('s').and_then(|count| keep_alive(count, KEEP_ALIVE_S_MAX));
+    match (keep_alive(text, KEEP_ALIVE_S_MAX), meant) {
+        (Some(seconds), _) => Ok(Duration::from_secs(seconds.into())),
+        (None, Some(meant)) => {
+            Err(format!("{} is not a number of seconds (would {meant} be right?)", quoted(text)))
+        }
+        (None, None) => {
+            Err(format!("{} is not a number of seconds from 1 to {KEEP_ALIVE_S_MAX}", quoted(text)))
+        }
+    }
+}
+
+/// How many probes go unanswered before a connection is given up.
+pub fn keep_alive_count(text: &str) -> Result<u32, String> {
+    keep_alive(text, KEEP_ALIVE_COUNT_MAX)
+        .ok_or_else(|| format!("{} is not a number from 1 to {KEEP_ALIVE_COUNT_MAX}", quoted(text)))
+}
+
+fn keep_alive(text: &str, max: u32) -> Option<u32> {
+    let number = digits(text)?;
+    (1..=u64::from(max)).contains(&number).then_some(number as u32)
+}
+
 /// How long to wait. Nothing is for ever, and so is 0 (`nc_message.c`).
 pub fn timeout(text: &str) -> Result<Option<Duration>, String> {
     if text.starts_with('-') {
@@ -83,15 +108,18 @@ pub fn boolean(text: &str) -> Result<bool, String> {
 /// The name of a hash function.
 pub fn hash(text: &str) -> Result<HashKind, String> {
     let names = || HashKind::ALL.iter().map(|kind| kind.name());
-    HashKind::from_name(text)
-        .ok_or_else(|| format!("{} is not a valid hash; {}", quoted(text), choice(text, names())))
+    HashKind::from_name(text).ok_or_else(|| match text {
+        "java_hashcode" => format!("{} {UPREDIS_WORD}", quoted(text)),
+        _ => format!("{} is not a valid hash; {}", quoted(text), choice(text, names())),
+    })
 }
 
 /// The name of a distribution.
 pub fn distribution(text: &str) -> Result<DistributionKind, String> {
     let names = || DistributionKind::ALL.iter().map(|kind| kind.name());
-    DistributionKind::from_name(text).ok_or_else(|| {
-        format!("{} is not a valid distribution; {}", quoted(text), choice(text, names()))
+    DistributionKind::from_name(text).ok_or_else(|| match text {
+        "jump" => format!("{} {UPREDIS_WORD}", quoted(text)),
+        _ => format!("{} is not a valid distribution; {}", quoted(text), choice(text, names())),
     })
 }
 
@@ -148,8 +176,16 @@ fn edits(one: &[u8], other: &[u8]) -> usize {
     row[other.len()]
 }
 
+/// A word that a file of twemproxy's descendant may have: another one would move its keys.
+const UPREDIS_WORD: &str =
+    "is of upredis-proxy and not supported yet; any other would share the keys out differently";
+
 /// twemproxy's `int`.
 const NUMBER_MAX: u64 = i32::MAX as u64;
+
+/// `MAX_TCP_KEEPIDLE`, `MAX_TCP_KEEPINTVL` and `MAX_TCP_KEEPCNT` (Linux, `include/net/tcp.h`).
+const KEEP_ALIVE_S_MAX: u32 = 32_767;
+const KEEP_ALIVE_COUNT_MAX: u32 = 127;
 
 /// No key or name is longer than half of this.
 const NEAREST_BYTES_MAX: usize = 40;

@@ -14,7 +14,7 @@
 mod buffer;
 mod chain;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -70,12 +70,19 @@ pub trait Ring {
     /// socket may be gone already, and the operations on it say so.
     fn shutdown(&mut self, fd: Fd, how: How);
 
+    /// Has the kernel probe a TCP connection, at once. A system that refuses it has a connection
+    /// that works all the same, so nobody is told.
+    fn keep_alive(&mut self, fd: Fd, how: KeepAlive);
+
+    /// Where the other end of a connection is; `None` when it is no IP connection, or is gone.
+    fn peer(&mut self, fd: Fd) -> Option<IpAddr>;
+
     /// Closes `fd`, on which nothing is armed. `token` is its slot's `Close`; no event follows,
     /// and the slot is free.
     fn close(&mut self, token: Token, fd: Fd);
 
-    /// Says `words` to a socket that nothing is armed on, as far as it takes them at once, and
-    /// closes it: for a client that is not let in.
+    /// Says `words`, perhaps none, to a socket that nothing is armed on, as far as it takes them at
+    /// once, and closes it: for a client that is not let in.
     fn refuse(&mut self, fd: Fd, words: &[u8]);
 
     /// Gives a receive buffer back, for the kernel to fill again. All are back before the next
@@ -213,6 +220,32 @@ pub enum Address {
     Inet(SocketAddr),
     /// A unix stream socket. At most 107 bytes, which the configuration checks.
     Unix(PathBuf),
+}
+
+/// How the kernel probes a TCP connection on which nothing comes. What is not given is as the
+/// system has it (tcp(7): two hours, 75 seconds and nine probes, unless changed).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KeepAlive {
+    /// The silence before the first probe: 1 to 32767 whole seconds.
+    pub idle: Option<Duration>,
+    /// The time between two probes: 1 to 32767 whole seconds.
+    pub interval: Option<Duration>,
+    /// Unanswered probes after which the connection has failed, 1 to 127.
+    pub count: Option<u32>,
+}
+
+/// Where a server is, as far as it is known before a connect.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Destination {
+    /// An address, which needs no asking.
+    Address(Address),
+    /// The name of a host, to be looked up at each connect.
+    Name {
+        /// The name, as the resolver takes it.
+        host: String,
+        /// From 1.
+        port: u16,
+    },
 }
 
 #[cfg(all(test, target_env = "gnu"))]

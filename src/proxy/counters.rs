@@ -9,6 +9,8 @@ pub struct Counters {
     pub clients: u64,
     /// Clients refused, as there were too many.
     pub clients_refused: u64,
+    /// Clients closed without a word, as the lists of their pool do not allow their addresses.
+    pub clients_denied: u64,
     /// Requests understood, answered here or not.
     pub requests: u64,
     /// Fragments of requests over several servers.
@@ -38,10 +40,11 @@ pub struct Counters {
 }
 
 impl Counters {
-    const fn named(&self) -> [(&'static str, u64); 15] {
+    const fn named(&self) -> [(&'static str, u64); 16] {
         [
             ("clients", self.clients),
             ("clients refused", self.clients_refused),
+            ("clients denied", self.clients_denied),
             ("requests", self.requests),
             ("fragments", self.fragments),
             ("replies", self.replies),

@@ -41,7 +41,7 @@ pub use listener::Occupancy;
 pub use pool::PoolSetup;
 pub use reject::TOO_MANY_CLIENTS;
 
-use crate::io::{Address, Buffer, Chain, Errno};
+use crate::io::{Address, Buffer, Chain, Destination, Errno, KeepAlive};
 use crate::limits::{Limits, STASH_BYTES_MAX};
 use crate::proto::Parsed;
 use crate::proxy::client::{Client, Farewell, Phase};
@@ -54,6 +54,8 @@ use crate::token::{Key, Role};
 /// What the proxy asks its worker to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Want {
+    /// Look up the name of a server slot, `Proxy::name`; `on_resolved` says what came of it.
+    Resolve(Key),
     /// Connect a server slot to `Proxy::address`; `on_connected` says how it went.
     Connect {
         /// The server slot.
@@ -110,7 +112,12 @@ impl Proxy {
         self.clients.insert(Client::new(pool, lane))
     }
 
-    /// A client was not let in.
+    /// A client was not let in, as its pool's lists do not allow its address.
+    pub fn on_denied(&mut self) {
+        self.pools.counters.clients_denied += 1;
+    }
+
+    /// A client was not let in, as there were too many.
     pub fn on_refused(&mut self) {
         self.pools.counters.clients_refused += 1;
     }
@@ -144,6 +151,23 @@ impl Proxy {
             Role::Server => deliver::fail_server(self, key, Some(why)),
             Role::Worker | Role::Listener => {}
         }
+    }
+
+    /// The name of a server slot has been looked up; without an address nothing can be reached.
+    pub fn on_resolved(&mut self, now: Instant, key: Key, address: Option<Address>) {
+        self.pools.now = now;
+        let within = self.receive_within(now, key);
+        let Some(server) = self.pools.servers.find_mut(key) else { return };
+        if server.phase != server::Phase::Resolving {
+            return;
+        }
+        if address.is_none() {
+            // twemproxy's word for a host that its resolver does not know.
+            return deliver::fail_server(self, key, Some(Errno(libc::EHOSTDOWN)));
+        }
+        server.resolved = address;
+        server.phase = server::Phase::Connecting;
+        self.pools.wants.push(Want::Connect { key, within });
     }
 
     /// A connect that was wanted is over.
@@ -269,6 +293,19 @@ impl Proxy {
     /// Takes an emptied output back, for its memory.
     pub fn recycle(&mut self, chain: Chain) {
         self.pools.recycle(chain);
+    }
+
+    /// The host of a server slot whose name is to be looked up, and the port.
+    pub fn name(&self, key: Key) -> Option<(&str, u16)> {
+        match self.pools.destination(key)? {
+            Destination::Name { host, port } => Some((host, *port)),
+            Destination::Address(_) => None,
+        }
+    }
+
+    /// How the connection of a server slot is to be probed, if at all.
+    pub fn keep_alive(&self, key: Key) -> Option<KeepAlive> {
+        self.pools.keep_alive(key)
     }
 
     /// Where a server slot connects to.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::distribution::RoutingTable;
-use crate::io::Address;
+use crate::io::{Destination, KeepAlive};
 use crate::token::Key;
 
 /// What a worker is told about a pool.
@@ -13,10 +13,12 @@ pub struct PoolSetup {
     pub name: String,
     /// Which server a key belongs to.
     pub routing: RoutingTable,
-    /// Its servers, in the order of `routing`: name and address.
-    pub servers: Vec<(String, Address)>,
+    /// Its servers, in the order of `routing`: name, and where it is.
+    pub servers: Vec<(String, Destination)>,
     /// How long a request may wait for its reply; `None` is for ever.
     pub timeout: Option<Duration>,
+    /// How TCP connections to servers are probed, if at all.
+    pub keep_alive: Option<KeepAlive>,
     /// Connections to each server, at least 1.
     pub server_connections: u32,
     /// Whether servers are connected before the first request.

@@ -2,7 +2,7 @@
 
 use log::warn;
 
-use crate::io::{Address, Chain, Errno};
+use crate::io::{Address, Chain, Destination, Errno, KeepAlive};
 use crate::limits::{Limits, SPARE_CHAINS_MAX};
 use crate::proxy::client::Account;
 use crate::proxy::pool::{Pool, PoolSetup};
@@ -186,8 +186,26 @@ impl Pools {
         (waiters, blocked)
     }
 
-    /// The address that a server connection goes to.
+    /// The address that a server connection goes to; none while its name is being looked up.
     pub(crate) fn address(&self, key: Key) -> Option<&Address> {
+        match self.destination(key)? {
+            Destination::Address(address) => Some(address),
+            Destination::Name { .. } => self.servers.find(key)?.resolved.as_ref(),
+        }
+    }
+
+    /// How a server connection is to be probed.
+    pub(crate) fn keep_alive(&self, key: Key) -> Option<KeepAlive> {
+        let address = self.address(key)?;
+        let pool = self.servers.find(key)?.pool;
+        match address {
+            Address::Inet(_) => self.pools[pool as usize].setup.keep_alive,
+            Address::Unix(_) => None,
+        }
+    }
+
+    /// Where a server connection goes to, as the configuration has it.
+    pub(crate) fn destination(&self, key: Key) -> Option<&Destination> {
         let server = self.servers.find(key)?;
         let pool = &self.pools[server.pool as usize];
         Some(&pool.setup.servers[server.number as usize].1)
@@ -207,10 +225,16 @@ impl Pools {
     }
 
     fn open(&mut self, pool: u32, number: u32, lane: u32) -> Key {
-        let timeout = self.pools[pool as usize].setup.timeout;
-        let key = self.servers.insert(Server::new(pool, number, lane, timeout));
+        let setup = &self.pools[pool as usize].setup;
+        let timeout = setup.timeout;
+        let has_name = matches!(setup.servers[number as usize].1, Destination::Name { .. });
+        let phase = if has_name { Phase::Resolving } else { Phase::Connecting };
+        let key = self.servers.insert(Server::new(pool, number, lane, phase, timeout));
         *self.pools[pool as usize].connection(number, lane) = Some(key);
-        self.wants.push(Want::Connect { key, within: timeout });
+        self.wants.push(match has_name {
+            true => Want::Resolve(key),
+            false => Want::Connect { key, within: timeout },
+        });
         key
     }
 

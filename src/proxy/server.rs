@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::io::Chain;
+use crate::io::{Address, Chain};
 use crate::limits::{Limits, SEND_BYTES_MAX};
 use crate::proto::resp::ReplyParser;
 use crate::time::Instant;
@@ -12,11 +12,14 @@ use crate::token::{Key, Role};
 /// One connection to a server, shared by clients.
 ///
 /// ```text
-///               connected
-///   Connecting -----------> Up
-///        |  refused, late    |  end of stream, error, deadline, a byte out of place
-///        +-----------------> Leaving <---+
+///              address             connected
+///   Resolving ---------> Connecting ---------> Up
+///        |  none, late        |  refused, late  |  end of stream, error, deadline,
+///        |                    v                 |  a byte out of place
+///        +-----------------> Leaving <----------+
 /// ```
+///
+/// It begins with `Resolving` where the configuration names a host, else with `Connecting`.
 ///
 /// Any doubt ends it, and fails whatever waits on it; the next request opens another.
 ///
@@ -31,6 +34,8 @@ pub(crate) struct Server {
     /// Which of the connections to that server.
     pub(crate) lane: u32,
     pub(crate) phase: Phase,
+    /// What the name of its host stood for when it was looked up.
+    pub(crate) resolved: Option<Address>,
     /// Requests that no send has taken.
     pub(crate) output: Chain,
     /// Whether a flush has been asked for.
@@ -53,6 +58,8 @@ pub(crate) struct Server {
 /// Where a server connection is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
+    /// The name of its host is being looked up; requests are queued.
+    Resolving,
     /// The connect is under way; requests are queued.
     Connecting,
     /// Requests go out and replies come in.
@@ -110,12 +117,19 @@ impl Waiter {
 }
 
 impl Server {
-    pub(crate) fn new(pool: u32, number: u32, lane: u32, timeout: Option<Duration>) -> Self {
+    pub(crate) fn new(
+        pool: u32,
+        number: u32,
+        lane: u32,
+        phase: Phase,
+        timeout: Option<Duration>,
+    ) -> Self {
         Self {
             pool,
             number,
             lane,
-            phase: Phase::Connecting,
+            phase,
+            resolved: None,
             output: Chain::new(),
             dirty: false,
             waiters: VecDeque::new(),
@@ -173,7 +187,7 @@ mod tests {
 
     #[test]
     fn a_request_behind_the_first_send_has_not_been_handed_over() {
-        let mut server = Server::new(0, 0, 0, None);
+        let mut server = Server::new(0, 0, 0, Phase::Up, None);
         server.queued = 3 * SEND_BYTES_MAX as u64;
         assert!(!server.was_handed_over(0));
         server.taken = server.queued;
@@ -185,7 +199,7 @@ mod tests {
 
     #[test]
     fn the_deadline_is_the_oldest_requests() {
-        let mut server = Server::new(0, 0, 0, Some(Duration::from_millis(5)));
+        let mut server = Server::new(0, 0, 0, Phase::Up, Some(Duration::from_millis(5)));
         assert_eq!(server.deadline(), None);
         for nanos in [7, 9] {
             let client = Key::new(Role::Client, 0, 0);

@@ -9,7 +9,7 @@ use crate::hash::HashKind;
 fn proxy(limits: Limits) -> Proxy {
     let names = ["127.0.0.1:1", "127.0.0.1:2"];
     let nodes = names.map(|name| Node { name: name.to_owned(), weight: 1 });
-    let address = Address::Unix("/nowhere".into());
+    let address = Destination::Address(Address::Unix("/nowhere".into()));
     let setup = PoolSetup {
         name: "alpha".to_owned(),
         routing: RoutingTable::new(
@@ -21,6 +21,7 @@ fn proxy(limits: Limits) -> Proxy {
         ),
         servers: names.map(|name| (name.to_owned(), address.clone())).to_vec(),
         timeout: None,
+        keep_alive: None,
         server_connections: 1,
         preconnect: false,
     };
@@ -45,9 +46,12 @@ fn wants(proxy: &mut Proxy) -> Vec<Want> {
 fn connect_all(proxy: &mut Proxy) -> Vec<Key> {
     let connects = |want| match want {
         Want::Connect { key, .. } => Some(key),
-        Want::Flush(_) | Want::Read(_) | Want::Pause(_) | Want::Farewell(_) | Want::Close(_) => {
-            None
-        }
+        Want::Resolve(_)
+        | Want::Flush(_)
+        | Want::Read(_)
+        | Want::Pause(_)
+        | Want::Farewell(_)
+        | Want::Close(_) => None,
     };
     let keys: Vec<Key> = wants(proxy).into_iter().filter_map(connects).collect();
     keys.iter().for_each(|&key| proxy.on_connected(at(1), key, Ok(())));

@@ -34,6 +34,7 @@ mod submit;
 
 use std::collections::HashSet;
 use std::mem::ManuallyDrop;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use io_uring::types::{CancelBuilder, Timespec};
@@ -43,7 +44,9 @@ pub use cannot_run::CannotRun;
 pub use probe::probe;
 pub use setup::{Features, Options, SetupError, Sizes};
 
-use crate::io::{Address, Buffer, Chain, Errno, Event, Fd, How, Ring, Wait, WaitError, What};
+use crate::io::{
+    Address, Buffer, Chain, Errno, Event, Fd, How, KeepAlive, Ring, Wait, WaitError, What,
+};
 use crate::sys;
 use crate::time::Instant;
 use crate::token::{Flavour, Key, OpKind, Token};
@@ -186,6 +189,14 @@ impl Ring for Uring {
 
     fn shutdown(&mut self, fd: Fd, how: How) {
         sys::sockets::shutdown(fd, how);
+    }
+
+    fn keep_alive(&mut self, fd: Fd, how: KeepAlive) {
+        sys::sockets::keep_alive(fd, how);
+    }
+
+    fn peer(&mut self, fd: Fd) -> Option<IpAddr> {
+        sys::sockets::peer(fd)
     }
 
     fn close(&mut self, token: Token, fd: Fd) {

@@ -1,9 +1,12 @@
 //! The ring itself: operations asked for, the peers, and the checks of the contract.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use crate::io::{Address, Buffer, Chain, Errno, Event, Fd, How, Ring, Wait, WaitError, What};
+use crate::io::{
+    Address, Buffer, Chain, Errno, Event, Fd, How, KeepAlive, Ring, Wait, WaitError, What,
+};
 use crate::sim::buffers::Buffers;
 use crate::sim::client::{Client, ClientScript, Outcome};
 use crate::sim::completions::Completions;
@@ -344,6 +347,17 @@ impl Ring for SimRing {
                 panic!("shutdown: fd {} is not open", fd.0)
             }
         }
+    }
+
+    fn keep_alive(&mut self, fd: Fd, _how: KeepAlive) {
+        let is_socket = matches!(self.descriptors.get(&fd), Some(Descriptor::Socket { .. }));
+        assert!(is_socket, "keep_alive: fd {} is no open socket", fd.0);
+    }
+
+    fn peer(&mut self, fd: Fd) -> Option<IpAddr> {
+        let is_socket = matches!(self.descriptors.get(&fd), Some(Descriptor::Socket { .. }));
+        assert!(is_socket, "peer: fd {} is no open socket", fd.0);
+        Some(IpAddr::V4(Ipv4Addr::LOCALHOST))
     }
 
     fn close(&mut self, token: Token, fd: Fd) {

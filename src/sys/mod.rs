@@ -7,6 +7,7 @@
 pub mod clock;
 pub mod event;
 pub mod memory;
+pub mod names;
 pub mod process;
 pub mod signals;
 pub mod sockets;

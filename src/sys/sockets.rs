@@ -2,14 +2,14 @@
 
 use std::fs;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use socket2::{Domain, SockAddr, SockRef, Socket, Type};
+use socket2::{Domain, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 
-use crate::io::{Errno, Fd, How};
+use crate::io::{Errno, Fd, How, KeepAlive};
 
 /// Where a pool listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,15 +30,15 @@ pub enum ListenOn {
 pub struct ListenOptions {
     /// `SO_REUSEPORT`: another process may listen on the same port, as for a hand-over.
     pub reuseport: bool,
-    /// `SO_KEEPALIVE` on every connection that comes in.
-    pub keepalive: bool,
+    /// How connections that come in are probed, if at all.
+    pub keepalive: Option<KeepAlive>,
 }
 
 /// Opens a listening socket, non-blocking and close-on-exec, with room for `backlog` connections
 /// that nobody accepted yet (the kernel cuts it to `net.core.somaxconn`).
 ///
 /// What is set on a TCP listener is inherited by the connections it accepts (tcp(7)), so
-/// `TCP_NODELAY` and `SO_KEEPALIVE` cost no call per connection. A name that a socket of an
+/// `TCP_NODELAY` and keep-alive cost no call per connection. A name that a socket of an
 /// earlier run left behind is removed; one that somebody listens on, and a file of any other kind,
 /// are not.
 ///
@@ -92,6 +92,22 @@ pub fn shutdown(fd: Fd, how: How) {
     unsafe { libc::shutdown(fd.0, how) };
 }
 
+/// Has a TCP connection probed. What the kernel refuses is left as the system has it.
+pub fn keep_alive(fd: Fd, how: KeepAlive) {
+    // SAFETY: the caller holds `fd` open, and the borrow ends with this function.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(fd.0) };
+    if let Err(why) = SockRef::from(&borrowed).set_tcp_keepalive(&parameters(how)) {
+        log::debug!("no keep-alive: {why}");
+    }
+}
+
+/// The address at the other end of a connection; `None` when it is no IP connection, or is gone.
+pub fn peer(fd: Fd) -> Option<IpAddr> {
+    // SAFETY: the caller holds `fd` open, and the borrow ends with this function.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(fd.0) };
+    SockRef::from(&borrowed).peer_addr().ok()?.as_socket().map(|address| address.ip())
+}
+
 /// Says `words` to a connection, as far as it takes them at once, and closes it.
 ///
 /// What the peer has sent already is not read, and then the close resets the connection and may
@@ -103,12 +119,28 @@ pub fn refuse(fd: Fd, words: &[u8]) {
     let _ = socket.send(words);
 }
 
+fn parameters(how: KeepAlive) -> TcpKeepalive {
+    let mut parameters = TcpKeepalive::new();
+    if let Some(idle) = how.idle {
+        parameters = parameters.with_time(idle);
+    }
+    if let Some(interval) = how.interval {
+        parameters = parameters.with_interval(interval);
+    }
+    if let Some(count) = how.count {
+        parameters = parameters.with_retries(count);
+    }
+    parameters
+}
+
 fn bind_inet(address: SocketAddr, options: ListenOptions) -> io::Result<Socket> {
     let socket = new_socket(Domain::for_address(address))?;
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(options.reuseport)?;
     socket.set_tcp_nodelay(true)?;
-    socket.set_keepalive(options.keepalive)?;
+    if let Some(how) = options.keepalive {
+        socket.set_tcp_keepalive(&parameters(how))?;
+    }
     socket.bind(&address.into())?;
     Ok(socket)
 }
@@ -159,7 +191,9 @@ mod tests {
 
     #[test]
     fn accepted_connections_inherit_nodelay_and_keepalive() {
-        for keepalive in [false, true] {
+        let seconds = |count| Some(std::time::Duration::from_secs(count));
+        let how = KeepAlive { idle: seconds(32_767), interval: seconds(7), count: Some(127) };
+        for keepalive in [None, Some(KeepAlive::default()), Some(how)] {
             let options = ListenOptions { reuseport: false, keepalive };
             let any = ListenOn::Inet("127.0.0.1:0".parse().unwrap());
             let fd = listen(&any, 16, options).unwrap();
@@ -167,14 +201,19 @@ mod tests {
             let _client = TcpStream::connect(("127.0.0.1", port)).unwrap();
             let accepted = accept(fd);
             assert!(accepted.tcp_nodelay().unwrap());
-            assert_eq!(accepted.keepalive().unwrap(), keepalive);
+            assert_eq!(accepted.keepalive().unwrap(), keepalive.is_some());
+            if keepalive == Some(how) {
+                assert_eq!(accepted.tcp_keepalive_time().ok(), how.idle);
+                assert_eq!(accepted.tcp_keepalive_interval().ok(), how.interval);
+                assert_eq!(accepted.tcp_keepalive_retries().ok(), how.count);
+            }
             close(fd);
         }
     }
 
     #[test]
     fn a_port_in_use_is_refused_unless_both_reuse_it() {
-        let options = ListenOptions { reuseport: true, keepalive: false };
+        let options = ListenOptions { reuseport: true, keepalive: None };
         let any = ListenOn::Inet("127.0.0.1:0".parse().unwrap());
         let first = listen(&any, 16, options).unwrap();
         let same = ListenOn::Inet(([127, 0, 0, 1], local_port(first).unwrap()).into());

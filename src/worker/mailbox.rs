@@ -1,11 +1,14 @@
 //! What workers know of each other: mailboxes, and how many clients each has.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use crate::io::Fd;
 use crate::sys::event::Event;
+use crate::token::Key;
+use crate::worker::resolver::Resolver;
 
 /// A message to a worker. Requests never travel this way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +19,13 @@ pub enum Mail {
         fd: Fd,
         /// The pool whose listener it came to.
         pool: u32,
+    },
+    /// What the name of a server slot's host stands for.
+    Resolved {
+        /// The slot that asked, of whose later uses this is none of the business.
+        key: Key,
+        /// The address with the slot's port; `None`: there is none.
+        address: Option<SocketAddr>,
     },
     /// Return from the turn with `Running::Stop`.
     Stop,
@@ -39,10 +49,11 @@ impl Mailbox {
 
     /// Leaves a message and rings.
     ///
-    /// Errors: the message comes back when the box is full, which `Stop` never is told.
+    /// Errors: the message comes back when the box is full. Only a `Client` is told that: of the
+    /// others there are few, at most one for each slot that asked for an address.
     pub fn post(&self, mail: Mail) -> Result<(), Mail> {
         let mut letters = self.letters.lock().unwrap_or_else(PoisonError::into_inner);
-        if letters.len() >= LETTERS_MAX && mail != Mail::Stop {
+        if letters.len() >= LETTERS_MAX && matches!(mail, Mail::Client { .. }) {
             return Err(mail);
         }
         letters.push_back(mail);
@@ -62,6 +73,7 @@ pub struct Shared {
     mailboxes: Vec<Mailbox>,
     /// Clients of each worker, by pool; counted when dealt, so that the limits are exact.
     clients: Vec<Vec<AtomicU32>>,
+    resolver: Resolver,
 }
 
 impl Shared {
@@ -71,12 +83,27 @@ impl Shared {
     pub fn new(workers: usize, pools: usize) -> std::io::Result<Self> {
         let mailboxes = (0..workers).map(|_| Mailbox::new()).collect::<Result<_, _>>()?;
         let counts = || (0..pools).map(|_| AtomicU32::new(0)).collect();
-        Ok(Self { mailboxes, clients: (0..workers).map(|_| counts()).collect() })
+        let clients = (0..workers).map(|_| counts()).collect();
+        Ok(Self { mailboxes, clients, resolver: Resolver::default() })
     }
 
     /// The mailbox of a worker.
     pub fn mailbox(&self, worker: usize) -> &Mailbox {
         &self.mailboxes[worker]
+    }
+
+    /// Names of hosts that workers want to have looked up.
+    pub fn resolver(&self) -> &Resolver {
+        &self.resolver
+    }
+
+    /// Ends the look-up of a host: whoever asked for it hears by mail. `None`: no address.
+    pub fn on_looked_up(&self, host: &str, found: Option<SocketAddr>) {
+        for (asker, address) in self.resolver.answer(host, found) {
+            let mail = Mail::Resolved { key: asker.key, address };
+            // A full box takes it too, so there is nothing to do about the result.
+            let _ = self.mailboxes[asker.worker].post(mail);
+        }
     }
 
     /// Tells every worker to stop.

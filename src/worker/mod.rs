@@ -15,6 +15,7 @@
 mod dispatch;
 mod mailbox;
 mod pace;
+mod resolver;
 mod socket;
 mod wants;
 
@@ -24,8 +25,10 @@ use std::sync::Arc;
 use log::{info, warn};
 
 pub use mailbox::{Mail, Mailbox, Shared};
+pub use resolver::{Asker, Resolver};
 
-use crate::io::{Errno, Event, Fd, Ring, WaitError, What};
+use crate::config::Access;
+use crate::io::{Address, Errno, Event, Fd, Ring, WaitError, What};
 use crate::limits::Limits;
 use crate::proxy::{Counters, Holdings, Occupancy, PoolSetup, Proxy, Want};
 use crate::time::Instant;
@@ -50,7 +53,7 @@ pub struct Setup {
 }
 
 /// A listening socket.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct ListenerSetup {
     /// The socket; it stays open as long as the process runs.
     pub fd: Fd,
@@ -58,6 +61,8 @@ pub struct ListenerSetup {
     pub pool: u32,
     /// The pool's `client_connections`.
     pub clients_max: Option<u32>,
+    /// The clients that are let in.
+    pub access: Access,
 }
 
 /// Whether there is a next turn.
@@ -202,7 +207,7 @@ impl<R: Ring> Worker<R> {
             What::HungUp(result) => self.on_hung_up(now, key, result),
             What::Tick => self.tick_due = true,
             What::Signal(number) => self.signals.push_back(number),
-            What::Mail => self.read_mail(),
+            What::Mail => self.read_mail(now),
         }
     }
 
@@ -214,10 +219,13 @@ impl<R: Ring> Worker<R> {
         self.tick_closing();
     }
 
-    fn read_mail(&mut self) {
+    fn read_mail(&mut self, now: Instant) {
         while let Some(mail) = self.shared.mailbox(self.number).take() {
             match mail {
                 Mail::Client { fd, pool } => self.serve(fd, pool),
+                Mail::Resolved { key, address } => {
+                    self.proxy.on_resolved(now, key, address.map(Address::Inet));
+                }
                 Mail::Stop => self.stopping = true,
             }
         }
@@ -237,10 +245,9 @@ impl<R: Ring> Worker<R> {
     fn on_accepted(&mut self, now: Instant, key: Key, fd: Result<Fd, Errno>, more: bool) {
         let listener = &mut self.listeners[key.index as usize];
         listener.armed = more;
-        let setup = listener.setup;
         match fd {
             Ok(fd) => {
-                self.admit(fd, setup);
+                self.admit(fd, key.index as usize);
                 if !more {
                     self.accept_all();
                 }
@@ -259,28 +266,34 @@ impl<R: Ring> Worker<R> {
         }
     }
 
-    fn admit(&mut self, fd: Fd, listener: ListenerSetup) {
+    fn admit(&mut self, fd: Fd, listener: usize) {
+        let listener = &self.listeners[listener].setup;
+        if !listener.access.is_open() && !listener.access.allows(self.ring.peer(fd)) {
+            self.proxy.on_denied();
+            return self.ring.refuse(fd, b"");
+        }
+        let pool = listener.pool;
         let occupancy = Occupancy {
             clients: self.shared.clients(),
             clients_max: self.clients_max,
-            pool_clients: self.shared.pool_clients(listener.pool),
+            pool_clients: self.shared.pool_clients(pool),
             pool_clients_max: listener.clients_max,
         };
         if let Err(words) = occupancy.admit() {
             self.proxy.on_refused();
             return self.ring.refuse(fd, words);
         }
-        let worker = self.shared.fewest(listener.pool);
+        let worker = self.shared.fewest(pool);
         if worker != self.number {
-            let mail = Mail::Client { fd, pool: listener.pool };
-            self.shared.add_client(worker, listener.pool);
+            let mail = Mail::Client { fd, pool };
+            self.shared.add_client(worker, pool);
             if self.shared.mailbox(worker).post(mail).is_ok() {
                 return;
             }
-            self.shared.remove_client(worker, listener.pool);
+            self.shared.remove_client(worker, pool);
         }
-        self.shared.add_client(self.number, listener.pool);
-        self.serve(fd, listener.pool);
+        self.shared.add_client(self.number, pool);
+        self.serve(fd, pool);
     }
 
     /// Takes a client in that has been counted.

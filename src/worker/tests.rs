@@ -4,9 +4,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::config::Access;
 use crate::distribution::{DistributionKind, Node, RoutingTable};
 use crate::hash::HashKind;
-use crate::io::Address;
+use crate::io::{Address, Destination};
 use crate::limits::{Limits, STASH_BYTES_MAX, TICK_MS};
 use crate::proxy::PoolSetup;
 use crate::sim::{
@@ -33,15 +34,21 @@ fn worker(
     let pool = PoolSetup {
         name: "pool".to_owned(),
         routing: RoutingTable::new(hash, None, kind, &[node], &[false]),
-        servers: vec![("server".to_owned(), address)],
+        servers: vec![("server".to_owned(), Destination::Address(address))],
         timeout: None,
+        keep_alive: None,
         server_connections: 1,
         preconnect: false,
     };
     let setup = Setup {
         number: 0,
         pools: vec![pool],
-        listeners: vec![ListenerSetup { fd, pool: 0, clients_max: None }],
+        listeners: vec![ListenerSetup {
+            fd,
+            pool: 0,
+            clients_max: None,
+            access: Access::default(),
+        }],
         limits: Limits { in_flight_requests_max: 10, ..Limits::default() },
         seed,
         shared: Arc::new(Shared::new(1, 1).expect("an eventfd can be made")),

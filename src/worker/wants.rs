@@ -5,8 +5,8 @@ use crate::limits::{LAST_WORDS_BYTES_MAX, LAST_WORDS_TIME};
 use crate::proxy::Want;
 use crate::time::Instant;
 use crate::token::{Key, OpKind, Role};
-use crate::worker::Worker;
 use crate::worker::socket::{Operation, Phase, Socket};
+use crate::worker::{Asker, Worker};
 
 impl<R: Ring> Worker<R> {
     /// Carries out all wants, and those that arise meanwhile; then arms receives again.
@@ -19,6 +19,7 @@ impl<R: Ring> Worker<R> {
             }
             for want in wants.drain(..) {
                 match want {
+                    Want::Resolve(key) => self.resolve(key),
                     Want::Flush(key) => self.flush(key),
                     Want::Connect { key, within } => {
                         self.connect(now, key, within);
@@ -141,10 +142,21 @@ impl<R: Ring> Worker<R> {
         }
     }
 
+    fn resolve(&mut self, key: Key) {
+        if let Some((host, port)) = self.proxy.name(key) {
+            self.shared.resolver().ask(Asker { worker: self.number, key, port }, host);
+        }
+    }
+
     fn connect(&mut self, now: Instant, key: Key, within: Option<std::time::Duration>) {
         let Some(address) = self.proxy.address(key) else { return };
         match self.ring.connect(key.token(OpKind::Connect), address, within) {
-            Ok(fd) => self.sockets.insert(Socket::new(key, fd, true)),
+            Ok(fd) => {
+                if let Some(how) = self.proxy.keep_alive(key) {
+                    self.ring.keep_alive(fd, how);
+                }
+                self.sockets.insert(Socket::new(key, fd, true));
+            }
             Err(why) => self.proxy.on_connected(now, key, Err(why)),
         }
     }

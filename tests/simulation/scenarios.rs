@@ -9,6 +9,7 @@ use ringcracker::sim::{
 };
 
 use crate::author::{Author, with_keys};
+use crate::names;
 use crate::races;
 use crate::tally::Tally;
 use crate::world::{Finished, World};
@@ -35,6 +36,8 @@ pub const ALL: &[Scenario] = named![
     last_words_arrive_although_the_client_goes_on_sending,
     a_reply_too_many_costs_the_connection_and_is_given_to_nobody,
     in_a_storm_every_request_is_answered_rightly_or_with_an_error,
+    names::a_name_is_looked_up_at_each_connect,
+    names::a_slow_look_up_fails_requests_in_time_and_no_others,
     races::a_flood_starves_nobody,
     races::who_is_gone_before_being_accepted_is_in_nobodys_way,
     races::a_reply_and_its_deadline_may_come_together,
@@ -69,7 +72,7 @@ pub fn slow() -> ServerScript {
 }
 
 /// Any manner that leaves a client with all its replies.
-fn manner(random: &mut Random, script: ClientScript) -> ClientScript {
+pub fn manner(random: &mut Random, script: ClientScript) -> ClientScript {
     // One byte at a time, unless there are so many that it would take all day.
     let bytes: usize = script.exchanges.iter().map(|exchange| exchange.request.len()).sum();
     let small = 1 + bytes / 2000;

@@ -5,15 +5,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ringcracker::checked::Checked;
+use ringcracker::config::Access;
 use ringcracker::distribution::{DistributionKind, Node, RoutingTable};
 use ringcracker::hash::{HashKind, HashTag};
-use ringcracker::io::{Address, Fd};
+use ringcracker::io::{Address, Fd, KeepAlive};
 use ringcracker::limits::{Limits, STASH_BYTES_MAX};
 use ringcracker::proxy::{Holdings, PoolSetup};
 use ringcracker::sim::{ClientScript, Exchange, Fault, Random, ServerScript, Settings, SimRing};
 use ringcracker::time::Instant;
 use ringcracker::worker::{ListenerSetup, Mail, Running, Setup, Shared, Worker};
 
+use crate::names::{Names, Oracle};
 use crate::tally::Tally;
 
 /// One pool over some servers, before and during its run.
@@ -24,8 +26,11 @@ pub struct World {
     pub listener: Fd,
     pub limits: Limits,
     pub timeout: Option<Duration>,
+    pub keep_alive: Option<KeepAlive>,
     pub server_connections: u32,
     pub preconnect: bool,
+    /// Servers that the pool knows by name.
+    pub names: Names,
     /// Another worker accepts, and deals the clients to this one by mail.
     pub dealt: bool,
     /// Signals that arrive, by time, from the beginning of the run.
@@ -64,8 +69,10 @@ impl World {
             listener,
             limits: Limits::default(),
             timeout: None,
+            keep_alive: Some(KeepAlive::default()),
             server_connections: 1,
             preconnect: false,
+            names: Names::default(),
             dealt: false,
             signals: Vec::new(),
             prompt_from: None,
@@ -120,16 +127,19 @@ impl World {
     pub fn run(self) -> Finished {
         let (number, workers) = if self.dealt { (1, 2) } else { (0, 1) };
         let shared = Arc::new(Shared::new(workers, 1).expect("an eventfd can be made"));
-        let servers = (0..self.servers).map(|index| (name(index), address(index))).collect();
+        let servers =
+            (0..self.servers).map(|index| (name(index), self.names.destination(index))).collect();
         let pool = PoolSetup {
             name: "pool".to_owned(),
             routing: self.routing.clone(),
             servers,
             timeout: self.timeout,
+            keep_alive: self.keep_alive,
             server_connections: self.server_connections,
             preconnect: self.preconnect,
         };
-        let listener = ListenerSetup { fd: self.listener, pool: 0, clients_max: None };
+        let access = Access::default();
+        let listener = ListenerSetup { fd: self.listener, pool: 0, clients_max: None, access };
         let setup = Setup {
             number,
             pools: vec![pool],
@@ -138,10 +148,13 @@ impl World {
             seed: self.seed,
             shared: Arc::clone(&shared),
         };
-        let guide =
-            Guide { ceiling_bytes: self.ceiling_bytes(), number, shared, heard: Vec::new() };
+        let ceiling_bytes = self.ceiling_bytes();
+        // A name may come to stand for another server.
+        let is_fixed = self.names.answers.is_empty() && self.is_exact();
+        let oracle = Oracle::new(self.names);
+        let guide = Guide { ceiling_bytes, number, shared, oracle, heard: Vec::new() };
         let worker = Worker::new(Checked::from(self.ring), setup);
-        let routing = (self.kind != DistributionKind::Random).then_some(self.routing);
+        let routing = is_fixed.then_some(self.routing);
         let plan = Plan {
             listener: self.listener,
             signals: self.signals,
@@ -180,6 +193,7 @@ struct Guide {
     number: usize,
     shared: Arc<Shared>,
     ceiling_bytes: usize,
+    oracle: Oracle,
     /// Signals that the worker has told of.
     heard: Vec<i32>,
 }
@@ -208,6 +222,7 @@ impl Guide {
                 }
                 !is_due
             });
+            self.oracle.work(&self.shared, &mut worker);
             if self.number > 0 {
                 self.deal(&mut worker, plan.listener);
             }
@@ -310,7 +325,7 @@ fn routing(
     RoutingTable::new(hash, tag, kind, &nodes, &vec![false; nodes.len()])
 }
 
-fn at(time: Duration) -> Instant {
+pub fn at(time: Duration) -> Instant {
     Instant::from_nanos(0) + time
 }
 
@@ -318,9 +333,12 @@ fn name(server: usize) -> String {
     format!("server{server}")
 }
 
-fn address(server: usize) -> Address {
-    Address::Inet(SocketAddr::from(([127, 0, 0, 1], 7000 + server as u16)))
+pub fn address(server: usize) -> Address {
+    Address::Inet(SocketAddr::from(([127, 0, 0, 1 + server as u8], PORT)))
 }
+
+/// The port of every server; they differ by their hosts.
+pub const PORT: u16 = 7000;
 
 /// No world takes as long in virtual time; one that does has lost something.
 const LONGEST_RUN: Duration = Duration::from_secs(60);
