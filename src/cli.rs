@@ -4,6 +4,8 @@
 //! `-v6`, `-dt`. argh takes none of these forms, so they are taken apart before it reads them. A
 //! flag that the program does not have is refused, never ignored; the refusals are nutcracker's.
 
+pub mod describe;
+
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -12,10 +14,11 @@ use std::time::Duration;
 use argh::FromArgs;
 
 use crate::limits::WORKERS_MAX;
+use crate::logging::VERBOSITY_MAX;
 
 /// A proxy for Redis that runs twemproxy's nutcracker.yml on io_uring.
 #[derive(Debug, PartialEq, Eq, FromArgs)]
-#[argh(help_triggers("-h", "--help", "-?"))]
+#[argh(help_triggers("-h", "--help"))]
 pub struct Cli {
     /// configuration file (default: conf/nutcracker.yml)
     #[argh(
@@ -331,9 +334,6 @@ fn digits(text: &str) -> Option<u64> {
 }
 
 const PROGRAM: &str = "ringcracker";
-
-/// The last level of nutcracker's scale (`LOG_PVERB` in `nc_log.h`).
-const VERBOSITY_MAX: u8 = 11;
 
 /// Less than the 10 s after which Docker and others kill, and more than the timeouts in use.
 const DRAIN_SECONDS: Duration = Duration::from_secs(5);

@@ -55,8 +55,7 @@ fn every_form_of_getopt_is_read() {
     for words in [&["-v", "6"][..], &["-v6"], &["--verbose", "6"], &["--verbose=6"]] {
         assert_eq!(parse_words(words), Ok(Cli { verbose: 6, ..defaults() }), "{words:?}");
     }
-    let all =
-        Cli { verbose: 11, daemonize: true, test_conf: true, version: true, ..defaults() };
+    let all = Cli { verbose: 11, daemonize: true, test_conf: true, version: true, ..defaults() };
     for words in [
         &["-dtVv99"][..],
         &["-dtVv", "99999999999999999999"],

@@ -1,7 +1,7 @@
 //! What workers know of each other: mailboxes, and how many clients each has.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use crate::io::Fd;
@@ -17,6 +17,9 @@ pub enum Mail {
         /// The pool whose listener it came to.
         pool: u32,
     },
+    /// Let nobody in any more, let every client go once it has its replies, and then tell
+    /// `Shared::on_drained`.
+    Drain,
     /// Return from the turn with `Running::Stop`.
     Stop,
 }
@@ -39,10 +42,11 @@ impl Mailbox {
 
     /// Leaves a message and rings.
     ///
-    /// Errors: the message comes back when the box is full, which `Stop` never is told.
+    /// Errors: the message comes back when the box is full, which `Drain` and `Stop` never
+    /// are told.
     pub fn post(&self, mail: Mail) -> Result<(), Mail> {
         let mut letters = self.letters.lock().unwrap_or_else(PoisonError::into_inner);
-        if letters.len() >= LETTERS_MAX && mail != Mail::Stop {
+        if letters.len() >= LETTERS_MAX && matches!(mail, Mail::Client { .. }) {
             return Err(mail);
         }
         letters.push_back(mail);
@@ -62,6 +66,8 @@ pub struct Shared {
     mailboxes: Vec<Mailbox>,
     /// Clients of each worker, by pool; counted when dealt, so that the limits are exact.
     clients: Vec<Vec<AtomicU32>>,
+    /// Workers that have drained.
+    drained: AtomicUsize,
 }
 
 impl Shared {
@@ -71,7 +77,8 @@ impl Shared {
     pub fn new(workers: usize, pools: usize) -> std::io::Result<Self> {
         let mailboxes = (0..workers).map(|_| Mailbox::new()).collect::<Result<_, _>>()?;
         let counts = || (0..pools).map(|_| AtomicU32::new(0)).collect();
-        Ok(Self { mailboxes, clients: (0..workers).map(|_| counts()).collect() })
+        let clients = (0..workers).map(|_| counts()).collect();
+        Ok(Self { mailboxes, clients, drained: AtomicUsize::new(0) })
     }
 
     /// The mailbox of a worker.
@@ -79,11 +86,30 @@ impl Shared {
         &self.mailboxes[worker]
     }
 
+    /// Tells every worker to drain.
+    pub fn drain(&self) {
+        self.tell_all(Mail::Drain);
+    }
+
+    /// A worker has drained. To be called once for each.
+    pub fn on_drained(&self) {
+        self.drained.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whether every worker has drained.
+    pub fn is_drained(&self) -> bool {
+        self.drained.load(Ordering::Relaxed) == self.mailboxes.len()
+    }
+
     /// Tells every worker to stop.
     pub fn stop(&self) {
+        self.tell_all(Mail::Stop);
+    }
+
+    fn tell_all(&self, mail: Mail) {
         for mailbox in &self.mailboxes {
             // A full box takes it too, so there is nothing to do about the result.
-            let _ = mailbox.post(Mail::Stop);
+            let _ = mailbox.post(mail);
         }
     }
 
@@ -139,16 +165,17 @@ mod tests {
     }
 
     #[test]
-    fn a_full_box_gives_the_message_back_but_takes_a_stop() {
+    fn a_full_box_gives_the_message_back_but_takes_the_end() {
         let shared = Shared::new(1, 1).expect("eventfds");
         let mail = Mail::Client { fd: Fd(3), pool: 0 };
         for _ in 0..LETTERS_MAX {
             assert_eq!(shared.mailbox(0).post(mail), Ok(()));
         }
         assert_eq!(shared.mailbox(0).post(mail), Err(mail));
+        shared.drain();
         shared.stop();
         let letters: Vec<Mail> = std::iter::from_fn(|| shared.mailbox(0).take()).collect();
-        assert_eq!(letters.len(), LETTERS_MAX + 1);
-        assert_eq!(letters.last(), Some(&Mail::Stop));
+        assert_eq!(letters.len(), LETTERS_MAX + 2);
+        assert_eq!(letters[LETTERS_MAX..], [Mail::Drain, Mail::Stop]);
     }
 }

@@ -13,6 +13,7 @@
 //! proxy wants.
 
 mod dispatch;
+mod drain;
 mod mailbox;
 mod pace;
 mod socket;
@@ -29,7 +30,8 @@ use crate::io::{Errno, Event, Fd, Ring, WaitError, What};
 use crate::limits::Limits;
 use crate::proxy::{Counters, Holdings, Occupancy, PoolSetup, Proxy, Want};
 use crate::time::Instant;
-use crate::token::{Key, OpKind, Role};
+use crate::token::{Key, OpKind};
+use crate::worker::drain::{Drain, listener_key};
 use crate::worker::pace::Pace;
 use crate::worker::socket::{Socket, Sockets};
 
@@ -52,7 +54,7 @@ pub struct Setup {
 /// A listening socket.
 #[derive(Clone, Copy, Debug)]
 pub struct ListenerSetup {
-    /// The socket; it stays open as long as the process runs.
+    /// The socket; the worker closes it when it drains.
     pub fd: Fd,
     /// The pool that its clients belong to.
     pub pool: u32,
@@ -67,6 +69,9 @@ pub enum Running {
     On,
     /// A signal came; what it means is the caller's business.
     Signal(i32),
+    /// The worker was told to drain, and nothing is left. Its caller may go on turning it, to hear
+    /// signals.
+    Drained,
     /// The worker was told to stop.
     Stop,
 }
@@ -83,6 +88,7 @@ pub struct Worker<R: Ring> {
     started: bool,
     /// Whether the end of the worker was asked for.
     stopping: bool,
+    drain: Drain,
     /// Signals that the caller has not been told of.
     signals: VecDeque<i32>,
     tick_due: bool,
@@ -107,6 +113,8 @@ struct Listener {
     setup: ListenerSetup,
     /// True exactly when the accept is in flight.
     armed: bool,
+    /// It has been closed, and is never used again.
+    closed: bool,
     /// When a failed accept was last logged.
     logged: Option<Instant>,
 }
@@ -122,12 +130,13 @@ impl<R: Ring> Worker<R> {
             proxy: Proxy::new(setup.pools, setup.limits, setup.seed),
             sockets: Sockets::default(),
             listeners: listeners
-                .map(|setup| Listener { setup, armed: false, logged: None })
+                .map(|setup| Listener { setup, armed: false, closed: false, logged: None })
                 .collect(),
             number: setup.number,
             shared: setup.shared,
             started: false,
             stopping: false,
+            drain: Drain::No,
             signals: VecDeque::new(),
             tick_due: false,
             pace: Pace::default(),
@@ -166,10 +175,12 @@ impl<R: Ring> Worker<R> {
             self.on_tick(now);
         }
         self.carry_out_wants(now);
+        self.go_on_draining(now);
         if self.stopping {
             return Ok(Running::Stop);
         }
-        Ok(self.signals.pop_front().map_or(Running::On, Running::Signal))
+        let otherwise = if self.drain == Drain::Over { Running::Drained } else { Running::On };
+        Ok(self.signals.pop_front().map_or(otherwise, Running::Signal))
     }
 
     /// The ring.
@@ -202,7 +213,7 @@ impl<R: Ring> Worker<R> {
             What::HungUp(result) => self.on_hung_up(now, key, result),
             What::Tick => self.tick_due = true,
             What::Signal(number) => self.signals.push_back(number),
-            What::Mail => self.read_mail(),
+            What::Mail => self.read_mail(now),
         }
     }
 
@@ -212,12 +223,20 @@ impl<R: Ring> Worker<R> {
         self.accept_all();
         self.tick_last_words(now);
         self.tick_closing();
+        if self.drain == Drain::UnderWay {
+            self.end_accepts();
+        }
     }
 
-    fn read_mail(&mut self) {
+    fn read_mail(&mut self, now: Instant) {
         while let Some(mail) = self.shared.mailbox(self.number).take() {
             match mail {
+                Mail::Client { fd, pool } if self.is_draining() => {
+                    self.shared.remove_client(self.number, pool);
+                    self.turn_away(fd);
+                }
                 Mail::Client { fd, pool } => self.serve(fd, pool),
+                Mail::Drain => self.begin_drain(now),
                 Mail::Stop => self.stopping = true,
             }
         }
@@ -225,19 +244,32 @@ impl<R: Ring> Worker<R> {
 
     /// Arms the accept of every listener that has none in flight.
     fn accept_all(&mut self) {
+        if self.is_draining() {
+            return;
+        }
         for (index, listener) in self.listeners.iter_mut().enumerate() {
             if !listener.armed {
                 listener.armed = true;
-                let key = Key::new(Role::Listener, index as u32, 0);
-                self.ring.accept(key.token(OpKind::Accept), listener.setup.fd);
+                let token = listener_key(index).token(OpKind::Accept);
+                self.ring.accept(token, listener.setup.fd);
             }
         }
     }
 
     fn on_accepted(&mut self, now: Instant, key: Key, fd: Result<Fd, Errno>, more: bool) {
+        let is_draining = self.is_draining();
         let listener = &mut self.listeners[key.index as usize];
         listener.armed = more;
         let setup = listener.setup;
+        if is_draining {
+            if let Ok(fd) = fd {
+                self.turn_away(fd);
+            }
+            if !more {
+                self.close_listener(key.index as usize);
+            }
+            return;
+        }
         match fd {
             Ok(fd) => {
                 self.admit(fd, setup);

@@ -9,6 +9,7 @@ use ringcracker::sim::{
 };
 
 use crate::author::{Author, with_keys};
+use crate::endings;
 use crate::tally::Tally;
 use crate::world::{Finished, World};
 
@@ -16,7 +17,9 @@ use crate::world::{Finished, World};
 pub type Scenario = (&'static str, fn(u64) -> Tally);
 
 /// Every scenario.
-pub const ALL: [Scenario; 16] = [
+pub const ALL: [Scenario; 18] = [
+    ("a_drain_answers_every_request_that_was_read", endings::a_drain_answers_what_was_read),
+    ("a_drain_answers_what_was_put_aside", endings::a_drain_answers_what_was_put_aside),
     ("a_reply_and_its_deadline_may_come_together", a_reply_and_its_deadline_may_come_together),
     (
         "who_is_gone_before_being_accepted_is_in_nobodys_way",
