@@ -140,12 +140,13 @@ fn wrong(message: &str) -> Usage {
 }
 
 /// Takes getopt's forms apart: `--x=y` is `--x y`, `--out y` is `--output y`, `-v6` is `-v 6`,
-/// `-dt` is `-d -t`. The word that a flag takes stays as it is; words of no flag go to the end.
+/// `-dt` is `-d -t`. The word that a flag takes stays as it is; of a flag that comes twice the
+/// last one counts; words of no flag go to the end.
 ///
 /// Errors: a flag that does not exist, lacks its value, or takes none; in nutcracker's words.
 fn getopt_forms(words: impl Iterator<Item = String>) -> Result<Vec<String>, String> {
     let mut words = words;
-    let mut forms = Vec::new();
+    let mut forms = Forms::default();
     let mut others = vec!["--".to_owned()];
     while let Some(word) = words.next() {
         if word == "--" {
@@ -153,65 +154,80 @@ fn getopt_forms(words: impl Iterator<Item = String>) -> Result<Vec<String>, Stri
             break;
         }
         let wants = if let Some(long) = word.strip_prefix("--") {
-            long_form(long, &mut forms)?
+            forms.read_long(long)?
         } else if word.len() > 1 && word.starts_with('-') {
-            cluster(&word[1..], &mut forms)?
+            forms.read_cluster(&word[1..])?
         } else {
             others.push(word);
             continue;
         };
         if let Some(flag) = wants {
-            forms.push(words.next().ok_or_else(|| flag.lacks_value())?);
+            forms.push(flag, Some(words.next().ok_or_else(|| flag.lacks_value())?));
         }
     }
-    forms.extend(others);
-    Ok(forms)
+    let flags = forms.0.into_iter();
+    let mut plain: Vec<String> = flags
+        .flat_map(|(flag, value)| [Some(format!("--{}", flag.long)), value])
+        .flatten()
+        .collect();
+    plain.extend(others);
+    Ok(plain)
 }
 
-/// Takes a long flag apart, which may be cut as far as it stays the only one that begins so.
-/// Returns the flag if it takes the next word.
-fn long_form(text: &str, forms: &mut Vec<String>) -> Result<Option<&'static Flag>, String> {
-    let (name, value) = match text.split_once('=') {
-        Some((name, value)) => (name, Some(value)),
-        None => (text, None),
-    };
-    let mut fitting = FLAGS.iter().filter(|flag| flag.long.starts_with(name));
-    let exact = FLAGS.iter().find(|flag| flag.long == name);
-    let flag = match (exact, fitting.next(), fitting.next()) {
-        (Some(flag), _, _) | (None, Some(flag), None) => flag,
-        (None, _, _) => return Err(format!("invalid option -- '--{name}'")),
-    };
-    forms.push(format!("--{}", flag.long));
-    match (flag.takes, value) {
-        (Takes::Nothing, Some(value)) => {
-            Err(format!("option --{} takes no value, but has '{value}'", flag.long))
-        }
-        (Takes::Nothing, None) => Ok(None),
-        (_, None) => Ok(Some(flag)),
-        (_, Some(value)) => {
-            forms.push(value.to_owned());
-            Ok(None)
-        }
+/// The flags of a command line, each with its value, in order.
+#[derive(Default)]
+struct Forms(Vec<(&'static Flag, Option<String>)>);
+
+impl Forms {
+    fn push(&mut self, flag: &'static Flag, value: Option<String>) {
+        self.0.retain(|(earlier, _)| earlier.long != flag.long);
+        self.0.push((flag, value));
     }
-}
 
-/// Takes a cluster of short flags apart. Returns the last of them if it takes the next word.
-fn cluster(flags: &str, forms: &mut Vec<String>) -> Result<Option<&'static Flag>, String> {
-    for (at, letter) in flags.char_indices() {
-        let Some(flag) = FLAGS.iter().find(|flag| flag.short == Some(letter)) else {
-            return Err(format!("invalid option -- '{letter}'"));
+    /// Reads a long flag, which may be cut as far as it stays the only one that begins so. Returns
+    /// the flag if it takes the next word.
+    fn read_long(&mut self, text: &str) -> Result<Option<&'static Flag>, String> {
+        let (name, value) = match text.split_once('=') {
+            Some((name, value)) => (name, Some(value)),
+            None => (text, None),
         };
-        forms.push(format!("--{}", flag.long));
-        if flag.takes != Takes::Nothing {
-            let value = &flags[at + letter.len_utf8()..];
+        let mut fitting = FLAGS.iter().filter(|flag| flag.long.starts_with(name));
+        let exact = FLAGS.iter().find(|flag| flag.long == name);
+        let flag = match (exact, fitting.next(), fitting.next()) {
+            (Some(flag), _, _) | (None, Some(flag), None) => flag,
+            (None, _, _) => return Err(format!("invalid option -- '--{name}'")),
+        };
+        match (flag.takes, value) {
+            (Takes::Nothing, Some(value)) => {
+                Err(format!("option --{} takes no value, but has '{value}'", flag.long))
+            }
+            (Takes::FileName | Takes::Number | Takes::Text, None) => Ok(Some(flag)),
+            (_, value) => {
+                self.push(flag, value.map(str::to_owned));
+                Ok(None)
+            }
+        }
+    }
+
+    /// Reads a cluster of short flags. Returns the last of them if it takes the next word.
+    fn read_cluster(&mut self, letters: &str) -> Result<Option<&'static Flag>, String> {
+        for (at, letter) in letters.char_indices() {
+            let Some(flag) = FLAGS.iter().find(|flag| flag.short == Some(letter)) else {
+                return Err(format!("invalid option -- '{letter}'"));
+            };
+            if flag.takes == Takes::Nothing {
+                self.push(flag, None);
+                continue;
+            }
+            let value = &letters[at + letter.len_utf8()..];
             if value.is_empty() {
                 return Ok(Some(flag));
             }
-            forms.push(value.to_owned());
+            self.push(flag, Some(value.to_owned()));
             return Ok(None);
         }
+        Ok(None)
     }
-    Ok(None)
 }
 
 /// A flag as getopt knows it. A test holds them to `Cli`.

@@ -133,18 +133,29 @@ impl Write for Sink {
 struct Output {
     path: Option<PathBuf>,
     file: Option<File>,
+    /// The last write failed, perhaps in the middle of a line.
+    torn: bool,
 }
 
 impl Output {
     fn open(path: Option<&Path>) -> io::Result<Self> {
         let file = path.map(append_to).transpose()?;
-        Ok(Self { path: path.map(Path::to_path_buf), file })
+        Ok(Self { path: path.map(Path::to_path_buf), file, torn: false })
     }
 
     fn write(&mut self, line: &[u8]) -> io::Result<()> {
+        if self.torn {
+            self.write_all(b"\n")?;
+        }
+        let result = self.write_all(line);
+        self.torn = result.is_err();
+        result
+    }
+
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
         match &mut self.file {
-            Some(file) => file.write_all(line),
-            None => io::stderr().write_all(line),
+            Some(file) => file.write_all(bytes),
+            None => io::stderr().write_all(bytes),
         }
     }
 
@@ -152,7 +163,10 @@ impl Output {
     fn reopen(&mut self) {
         let Some(path) = &self.path else { return };
         match append_to(path) {
-            Ok(file) => self.file = Some(file),
+            Ok(file) => {
+                self.file = Some(file);
+                self.torn = false;
+            }
             Err(why) => {
                 let line = format!("cannot open {} again: {why}\n", path.display());
                 // If this fails too, there is nowhere left to say it.
@@ -185,6 +199,7 @@ fn write_lines(
 ) {
     let mut reported = Instant::now();
     loop {
+        let mut is_end = false;
         match queue.recv_timeout(REPORT_INTERVAL) {
             Ok(Entry::Line(line)) => {
                 if output.write(&line).is_err() {
@@ -192,19 +207,24 @@ fn write_lines(
                 }
             }
             Ok(Entry::Reopen) => output.reopen(),
-            Ok(Entry::Finish) => {
-                let _ = done.try_send(());
-            }
+            Ok(Entry::Finish) => is_end = true,
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
-        if reported.elapsed() >= REPORT_INTERVAL {
+        if is_end || reported.elapsed() >= REPORT_INTERVAL {
             reported = Instant::now();
-            let count = dropped.swap(0, Ordering::Relaxed);
-            if count > 0 && output.write(format!("{count} log lines lost\n").as_bytes()).is_err() {
-                dropped.fetch_add(count, Ordering::Relaxed);
-            }
+            report_lost(&mut output, dropped);
         }
+        if is_end {
+            let _ = done.try_send(());
+        }
+    }
+}
+
+fn report_lost(output: &mut Output, dropped: &AtomicU64) {
+    let count = dropped.swap(0, Ordering::Relaxed);
+    if count > 0 && output.write(format!("{count} log lines lost\n").as_bytes()).is_err() {
+        dropped.fetch_add(count, Ordering::Relaxed);
     }
 }
 

@@ -67,6 +67,12 @@ fn every_form_of_getopt_is_read() {
 }
 
 #[test]
+fn of_a_flag_that_comes_twice_the_last_one_counts() {
+    let expected = Cli { verbose: 7, test_conf: true, ..defaults() };
+    assert_eq!(parse_words(&["-v", "3", "-tt", "--verbose=7"]), Ok(expected));
+}
+
+#[test]
 fn every_flag_of_nutcracker_is_known() {
     let words = ["-s", "1", "-a::1", "-i0", "-p", "x.pid", "-m", "512", "-D", "--drain-s=0"];
     let all = Cli {
