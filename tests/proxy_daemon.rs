@@ -7,45 +7,19 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 
 use support::client::{Client, Reply};
+use support::daemon::Daemon;
 use support::pool;
 use support::process::signal;
 use support::proxy::{Proxy, Start};
 use support::redis::Redis;
 use tempfile::TempDir;
 
-/// A daemon, known by its pid file. Dropping it kills it.
-struct Daemon {
-    id: u32,
-}
-
-impl Daemon {
-    /// The daemon that `started` has left behind, which has ended with exit code 0.
-    fn of(started: &mut Proxy, pid_file: &Path) -> Self {
-        assert_eq!(started.exit_code(), 0, "{}", started.errors());
-        // Once the command has returned, the file is there.
-        let text = fs::read_to_string(pid_file).expect("a pid file");
-        let id = text.strip_suffix('\n').expect("a line").parse().expect("a number");
-        Self { id }
-    }
-
-    fn stat(&self) -> Option<Vec<String>> {
-        let text = fs::read_to_string(format!("/proc/{}/stat", self.id)).ok()?;
-        let after_name = text.rsplit(") ").next()?;
-        Some(after_name.split(' ').map(str::to_owned).collect())
-    }
-
-    /// Whether it runs; an ended one may wait for somebody to ask how.
-    fn runs(&self) -> bool {
-        self.stat().is_some_and(|words| words[0] != "Z")
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        if self.runs() {
-            signal(self.id, libc::SIGKILL);
-        }
-    }
+/// The daemon that `started` has left behind, which has ended with exit code 0.
+fn daemon_of(started: &mut Proxy, pid_file: &Path) -> Daemon {
+    assert_eq!(started.exit_code(), 0, "{}", started.errors());
+    // Once the command has returned, the file is there.
+    assert!(fs::read_to_string(pid_file).expect("a pid file").ends_with('\n'));
+    Daemon::named_in(pid_file).expect("a process id")
 }
 
 struct Place {
@@ -71,19 +45,19 @@ fn a_daemon_serves_when_its_command_returns_and_leaves_no_pid_file() {
     let (server, place) = (Redis::start(), Place::new());
     let start = Start::with_pool(&[server.line()], &[]);
     let mut started = place.options(start, &["-d", "--workers", "2"]).spawn();
-    let daemon = Daemon::of(&mut started, &place.pid_file());
-    assert_ne!(daemon.id, started.process().id());
+    let daemon = daemon_of(&mut started, &place.pid_file());
+    assert_ne!(daemon.id(), started.process().id());
     let mut client = started.client();
     assert_eq!(client.call(&["SET", "a", "1"]), Reply::status("OK"));
     let stat = daemon.stat().expect("it runs");
     let (group, session) = (&stat[2], &stat[3]);
     assert_eq!((group == session, stat[4].as_str()), (true, "0"), "a session without a terminal");
-    assert_ne!(*session, daemon.id.to_string(), "which it does not lead");
+    assert_ne!(*session, daemon.id().to_string(), "which it does not lead");
     for stream in 0..3 {
-        let link = fs::read_link(format!("/proc/{}/fd/{stream}", daemon.id)).expect("it runs");
+        let link = fs::read_link(format!("/proc/{}/fd/{stream}", daemon.id())).expect("it runs");
         assert_eq!(link, Path::new("/dev/null"));
     }
-    signal(daemon.id, libc::SIGTERM);
+    signal(daemon.id(), libc::SIGTERM);
     client.expect_end();
     support::wait_until("the daemon has ended", || !daemon.runs());
     assert!(!place.pid_file().exists());
@@ -114,10 +88,10 @@ fn everybody_may_connect_to_the_unix_socket_of_a_daemon_as_with_nutcracker() {
     {
         let config = pool("alpha", &listen, &[server.line()], &[]);
         let mut started = place.options(Start::with_config(&config), &["-d"]).spawn();
-        let daemon = Daemon::of(&mut started, &place.pid_file());
+        let daemon = daemon_of(&mut started, &place.pid_file());
         assert_eq!(fs::metadata(&path).expect("it is there").permissions().mode() & 0o777, mode);
         Client::unix(&path).expect_in_step("served");
-        signal(daemon.id, libc::SIGTERM);
+        signal(daemon.id(), libc::SIGTERM);
         support::wait_until("the daemon has ended", || !daemon.runs());
         assert!(!path.exists());
     }

@@ -68,11 +68,11 @@ fn sigterm_under_load_loses_no_answered_request() {
             let key = format!("key{index}");
             let stored: i64 = servers
                 .iter()
-                .map(|server| match server.client().call(&["GET", &key]) {
-                    Reply::Bulk(digits) => {
-                        String::from_utf8_lossy(&digits).parse::<i64>().expect("a number")
-                    }
-                    _ => 0,
+                .map(|server| {
+                    let Reply::Bulk(digits) = server.client().call(&["GET", &key]) else {
+                        return 0;
+                    };
+                    String::from_utf8_lossy(&digits).parse::<i64>().expect("a number")
                 })
                 .sum();
             assert_eq!(*counted, stored, "{key}: told, and done");
