@@ -10,7 +10,7 @@
 //! How long that may take is the caller's business: a client that takes nothing, or a server that
 //! never answers, holds it up.
 
-use crate::io::{Fd, Ring};
+use crate::io::{Errno, Fd, Ring};
 use crate::time::Instant;
 use crate::token::{Key, OpKind, Role};
 use crate::worker::Worker;
@@ -54,8 +54,20 @@ impl<R: Ring> Worker<R> {
         }
     }
 
+    /// An accept goes on, or ends, behind the drain's begin.
+    pub(super) fn on_accepted_late(&mut self, key: Key, fd: Result<Fd, Errno>, more: bool) {
+        let index = key.index as usize;
+        self.listeners[index].armed = more;
+        if let Ok(fd) = fd {
+            self.turn_away(fd);
+        }
+        if !more {
+            self.close_listener(index);
+        }
+    }
+
     /// Closes a listener that nothing is armed on, once.
-    pub(super) fn close_listener(&mut self, index: usize) {
+    fn close_listener(&mut self, index: usize) {
         let listener = &mut self.listeners[index];
         if !listener.closed {
             listener.closed = true;

@@ -257,19 +257,12 @@ impl<R: Ring> Worker<R> {
     }
 
     fn on_accepted(&mut self, now: Instant, key: Key, fd: Result<Fd, Errno>, more: bool) {
-        let is_draining = self.is_draining();
+        if self.is_draining() {
+            return self.on_accepted_late(key, fd, more);
+        }
         let listener = &mut self.listeners[key.index as usize];
         listener.armed = more;
         let setup = listener.setup;
-        if is_draining {
-            if let Ok(fd) = fd {
-                self.turn_away(fd);
-            }
-            if !more {
-                self.close_listener(key.index as usize);
-            }
-            return;
-        }
         match fd {
             Ok(fd) => {
                 self.admit(fd, setup);
