@@ -7,11 +7,12 @@
 //!
 //! A full disk or a pipe that nobody reads costs lines and nothing else: a worker never waits.
 
+use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::time::{Duration, Instant};
 
@@ -21,6 +22,8 @@ use time::macros::format_description;
 
 /// The running log.
 pub struct Log {
+    /// On twemproxy's scale.
+    verbosity: AtomicU8,
     lines: SyncSender<Entry>,
     written: Receiver<()>,
 }
@@ -32,12 +35,13 @@ enum Entry {
 }
 
 impl Log {
-    /// Starts logging at `level` to `path`, or to standard error.
+    /// Starts logging to `path`, or to standard error. `verbosity` is on twemproxy's scale, 0 to
+    /// `VERBOSITY_MAX`.
     ///
     /// To be called once, after signals are blocked, as it starts a thread.
     ///
     /// Errors: the file cannot be opened for appending, or the thread not started.
-    pub fn start(path: Option<&Path>, level: LevelFilter) -> io::Result<Self> {
+    pub fn start(path: Option<&Path>, verbosity: u8) -> io::Result<Self> {
         let output = Output::open(path)?;
         let (lines, queue) = sync_channel(LINES_MAX);
         let (done, written) = sync_channel(1);
@@ -54,8 +58,35 @@ impl Log {
             .build();
         let sink = Sink { lines: lines.clone(), line: Vec::new(), dropped };
         // It fails only where a logger has been set before, and this is called once.
-        WriteLogger::init(level, config, sink).map_err(io::Error::other)?;
-        Ok(Self { lines, written })
+        WriteLogger::init(LevelFilter::Trace, config, sink).map_err(io::Error::other)?;
+        let log = Self { verbosity: AtomicU8::new(0), lines, written };
+        log.set_verbosity(verbosity);
+        Ok(log)
+    }
+
+    /// Logs one level more. Returns which.
+    pub fn turn_up(&self) -> u8 {
+        self.set_verbosity(self.verbosity.load(Ordering::Relaxed).saturating_add(1))
+    }
+
+    /// Logs one level less. Returns which.
+    pub fn turn_down(&self) -> u8 {
+        self.set_verbosity(self.verbosity.load(Ordering::Relaxed).saturating_sub(1))
+    }
+
+    fn set_verbosity(&self, verbosity: u8) -> u8 {
+        let verbosity = verbosity.min(VERBOSITY_MAX);
+        self.verbosity.store(verbosity, Ordering::Relaxed);
+        log::set_max_level(level_of(verbosity));
+        verbosity
+    }
+
+    /// Logs a line whatever the level: what an operator did is worth knowing. Lines that other
+    /// threads log in the same moment may come through as well.
+    pub fn say(&self, line: fmt::Arguments<'_>) {
+        log::set_max_level(log::max_level().max(LevelFilter::Info));
+        log::info!("{line}");
+        log::set_max_level(level_of(self.verbosity.load(Ordering::Relaxed)));
     }
 
     /// Opens the file anew under its name, after it was renamed.
@@ -102,18 +133,29 @@ impl Write for Sink {
 struct Output {
     path: Option<PathBuf>,
     file: Option<File>,
+    /// The last write failed, perhaps in the middle of a line.
+    torn: bool,
 }
 
 impl Output {
     fn open(path: Option<&Path>) -> io::Result<Self> {
         let file = path.map(append_to).transpose()?;
-        Ok(Self { path: path.map(Path::to_path_buf), file })
+        Ok(Self { path: path.map(Path::to_path_buf), file, torn: false })
     }
 
     fn write(&mut self, line: &[u8]) -> io::Result<()> {
+        if self.torn {
+            self.write_all(b"\n")?;
+        }
+        let result = self.write_all(line);
+        self.torn = result.is_err();
+        result
+    }
+
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
         match &mut self.file {
-            Some(file) => file.write_all(line),
-            None => io::stderr().write_all(line),
+            Some(file) => file.write_all(bytes),
+            None => io::stderr().write_all(bytes),
         }
     }
 
@@ -121,13 +163,27 @@ impl Output {
     fn reopen(&mut self) {
         let Some(path) = &self.path else { return };
         match append_to(path) {
-            Ok(file) => self.file = Some(file),
+            Ok(file) => {
+                self.file = Some(file);
+                self.torn = false;
+            }
             Err(why) => {
                 let line = format!("cannot open {} again: {why}\n", path.display());
                 // If this fails too, there is nowhere left to say it.
                 let _ = self.write(line.as_bytes());
             }
         }
+    }
+}
+
+/// twemproxy's scale: 0 to 3 are errors and worse, 4 a warning, 5 a notice, 6 information, and 7
+/// and up debug.
+const fn level_of(verbosity: u8) -> LevelFilter {
+    match verbosity {
+        0..=3 => LevelFilter::Error,
+        4 => LevelFilter::Warn,
+        5 | 6 => LevelFilter::Info,
+        7.. => LevelFilter::Debug,
     }
 }
 
@@ -143,6 +199,7 @@ fn write_lines(
 ) {
     let mut reported = Instant::now();
     loop {
+        let mut is_end = false;
         match queue.recv_timeout(REPORT_INTERVAL) {
             Ok(Entry::Line(line)) => {
                 if output.write(&line).is_err() {
@@ -150,22 +207,29 @@ fn write_lines(
                 }
             }
             Ok(Entry::Reopen) => output.reopen(),
-            Ok(Entry::Finish) => {
-                let _ = done.try_send(());
-            }
+            Ok(Entry::Finish) => is_end = true,
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
-        if reported.elapsed() >= REPORT_INTERVAL {
+        if is_end || reported.elapsed() >= REPORT_INTERVAL {
             reported = Instant::now();
-            let count = dropped.swap(0, Ordering::Relaxed);
-            if count > 0 && output.write(format!("{count} log lines lost\n").as_bytes()).is_err() {
-                dropped.fetch_add(count, Ordering::Relaxed);
-            }
+            report_lost(&mut output, dropped);
+        }
+        if is_end {
+            let _ = done.try_send(());
         }
     }
 }
 
+fn report_lost(output: &mut Output, dropped: &AtomicU64) {
+    let count = dropped.swap(0, Ordering::Relaxed);
+    if count > 0 && output.write(format!("{count} log lines lost\n").as_bytes()).is_err() {
+        dropped.fetch_add(count, Ordering::Relaxed);
+    }
+}
+
+/// The last level of twemproxy's scale (`LOG_PVERB` in `nc_log.h`).
+pub const VERBOSITY_MAX: u8 = 11;
 /// RFC 3339 in UTC, to the millisecond.
 const TIME_FORMAT: &[FormatItem<'_>] =
     format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");

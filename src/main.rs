@@ -4,7 +4,7 @@ mod start;
 
 use std::process::ExitCode;
 
-use ringcracker::cli;
+use ringcracker::cli::{self, describe};
 use ringcracker::config;
 
 fn main() -> ExitCode {
@@ -17,6 +17,10 @@ fn main() -> ExitCode {
     };
     if cli.version {
         eprintln!("This is ringcracker-{}", env!("CARGO_PKG_VERSION"));
+        return ExitCode::SUCCESS;
+    }
+    if cli.describe_stats {
+        eprint!("{}", describe::text());
         return ExitCode::SUCCESS;
     }
     let file = cli.conf_file.display();

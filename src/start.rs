@@ -8,6 +8,8 @@
 //!
 //! Whatever can fail is tried before the first client is let in, and fails with one line.
 
+mod ending;
+mod files;
 mod names;
 #[cfg(debug_assertions)]
 mod tiny_ring;
@@ -18,7 +20,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use log::{LevelFilter, error, info};
+use log::{error, info, warn};
 #[cfg(debug_assertions)]
 use ringcracker::checked::Checked;
 use ringcracker::cli::{Cli, Workers};
@@ -29,9 +31,13 @@ use ringcracker::limits::{DESCRIPTORS_RESERVED, FREE_BYTES_MAX, Limits};
 use ringcracker::logging::Log;
 use ringcracker::proxy::PoolSetup;
 use ringcracker::ring::{self, CannotRun, Options, Uring};
+use ringcracker::sys::daemon::{self, Parent};
 use ringcracker::sys::sockets::{ListenOn, ListenOptions};
 use ringcracker::sys::{memory, process, signals, sockets};
 use ringcracker::worker::{ListenerSetup, Running, Setup, Shared, Worker};
+
+use crate::start::ending::Ending;
+use crate::start::files::SocketFile;
 
 /// Why the program does not run, in one line with the remedy.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +51,12 @@ pub(crate) enum StartError {
     /// A pool's address cannot be listened on.
     #[error("pool {pool}: cannot listen on {listen}: {why}")]
     Listen { pool: String, listen: String, why: std::io::Error },
+    /// The process cannot be left to run in the background.
+    #[error("cannot run in the background: {0}")]
+    Daemon(std::io::Error),
+    /// The pid file cannot be written, or another process has it.
+    #[error("pid file {path}: {why}")]
+    PidFile { path: String, why: files::PidFileError },
     /// The log cannot be opened.
     #[error("cannot log to {path}: {why}")]
     Log { path: String, why: std::io::Error },
@@ -68,10 +80,12 @@ pub(crate) enum StartError {
 /// Runs until a signal ends it. What goes wrong is logged too: with a log file, standard error may
 /// be nowhere.
 pub(crate) fn run(cli: &Cli, config: &Config) -> Result<(), StartError> {
+    // Before the first thread and the first ring: a fork has neither.
+    let parent = cli.daemonize.then(daemon::detach).transpose().map_err(StartError::Daemon)?;
     signals::ignore_pipe();
-    let signals = signals::block_and_watch(&[libc::SIGINT, libc::SIGTERM, libc::SIGHUP])?;
+    let signals = signals::block_and_watch(&ending::SIGNALS)?;
     let log = start_log(cli)?;
-    let result = run_logged(cli, config, signals, &log);
+    let result = run_logged(cli, config, signals, &log, parent);
     if let (Err(why), true) = (&result, cli.output.is_some()) {
         error!("{why}");
     }
@@ -79,7 +93,13 @@ pub(crate) fn run(cli: &Cli, config: &Config) -> Result<(), StartError> {
     result
 }
 
-fn run_logged(cli: &Cli, config: &Config, signals: Fd, log: &Log) -> Result<(), StartError> {
+fn run_logged(
+    cli: &Cli,
+    config: &Config,
+    signals: Fd,
+    log: &Log,
+    parent: Option<Parent>,
+) -> Result<(), StartError> {
     let features = ring::probe()?;
     let workers = match cli.workers {
         Workers::Count(count) => count.get(),
@@ -92,7 +112,7 @@ fn run_logged(cli: &Cli, config: &Config, signals: Fd, log: &Log) -> Result<(), 
     if pools.iter().any(has_names) {
         names::start(&shared)?;
     }
-    let listeners = listen_all(config)?;
+    let (listeners, sockets) = listen_all(cli, config)?;
     let ring = ring_of(&shared, 0, Options { signals: Some(signals), ..options.clone() })?;
     watch_memory()?;
     let setup = |number, listeners| Setup {
@@ -105,17 +125,24 @@ fn run_logged(cli: &Cli, config: &Config, signals: Fd, log: &Log) -> Result<(), 
     };
     let others = (1..workers).map(|number| setup(number, Vec::new()));
     let crew = Crew::spawn(&shared, &options, others)?;
+    let pid_file = files::PidFile::write(cli.pid_file.as_deref())?;
     info!("ringcracker-{} started on pid {}", env!("CARGO_PKG_VERSION"), std::process::id());
     info!("Linux {}, {features}", process::kernel_release());
     for pool in &config.pools {
         log_pool(pool, workers);
     }
+    log_flags(cli);
     let mut worker = Worker::new(ring, setup(0, listeners));
-    let result = run_first(&mut worker, log);
+    if let Some(parent) = parent {
+        parent.let_go().map_err(StartError::Daemon)?;
+    }
+    let ending = Ending::new(cli.drain_seconds, log, &shared, sockets, &pid_file);
+    let result = ending.run(&mut worker);
     worker.log_summary();
     drop(worker);
     shared.stop();
     let others = crew.join();
+    drop(pid_file);
     info!("done");
     result.and(others)
 }
@@ -129,25 +156,6 @@ fn watch_memory() -> Result<(), StartError> {
         }
     })?;
     Ok(())
-}
-
-/// The turns of the first worker, which hears the signals.
-fn run_first(worker: &mut Worker<WorkerRing>, log: &Log) -> Result<(), StartError> {
-    loop {
-        match worker.turn() {
-            Ok(Running::On) => {}
-            Ok(Running::Signal(libc::SIGHUP)) => {
-                info!("signal SIGHUP, reopening log file");
-                log.reopen();
-            }
-            Ok(Running::Signal(number)) => {
-                info!("signal {number}, exiting");
-                return Ok(());
-            }
-            Ok(Running::Stop) => return Ok(()),
-            Err(why) => return Err(StartError::Ring(why)),
-        }
-    }
 }
 
 /// The workers beside the first, each in a thread with its own ring.
@@ -204,7 +212,7 @@ fn run_other(setup: Setup, options: Options, ready: Sender<()>) -> Result<(), St
     loop {
         match worker.turn() {
             Ok(Running::On | Running::Signal(_)) => {}
-            Ok(Running::Stop) => break,
+            Ok(Running::Drained | Running::Stop) => break,
             Err(why) => {
                 error!("worker {number}: the ring failed: {why:?}");
                 shared.stop();
@@ -242,15 +250,7 @@ fn ring_of(shared: &Shared, number: usize, options: Options) -> Result<WorkerRin
 }
 
 fn start_log(cli: &Cli) -> Result<Log, StartError> {
-    // twemproxy's scale: 0 to 3 are errors and worse, 4 a warning, 5 a notice, 6 information, and
-    // 7 and up debug.
-    let level = match cli.verbose {
-        0..=3 => LevelFilter::Error,
-        4 => LevelFilter::Warn,
-        5 | 6 => LevelFilter::Info,
-        7.. => LevelFilter::Debug,
-    };
-    Log::start(cli.output.as_deref(), level).map_err(|why| {
+    Log::start(cli.output.as_deref(), cli.verbose).map_err(|why| {
         let path = cli
             .output
             .as_ref()
@@ -297,13 +297,20 @@ fn has_names(pool: &PoolSetup) -> bool {
     pool.servers.iter().any(|(_, at)| matches!(at, Destination::Name { .. }))
 }
 
-fn listen_all(config: &Config) -> Result<Vec<ListenerSetup>, StartError> {
+/// Opens all listeners. Returns the names of unix sockets too, which are removed when dropped.
+fn listen_all(
+    cli: &Cli,
+    config: &Config,
+) -> Result<(Vec<ListenerSetup>, Vec<SocketFile>), StartError> {
     let mut listeners = Vec::with_capacity(config.pools.len());
+    let mut sockets = Vec::new();
+    // A daemon of nutcracker's has no umask, so everybody may connect to its sockets.
+    let open_to_all = cli.daemonize.then_some(0o777);
     for (number, pool) in config.pools.iter().enumerate() {
         let failed = |why| StartError::Resolve { pool: pool.name.clone(), why };
         let address = match (pool.listen.resolve().map_err(failed)?, &pool.listen.address) {
             (Address::Unix(path), ListenAddress::Unix { mode, .. }) => {
-                ListenOn::Unix { path, mode: *mode }
+                ListenOn::Unix { path, mode: mode.or(open_to_all) }
             }
             (Address::Unix(path), ListenAddress::Tcp { .. }) => ListenOn::Unix { path, mode: None },
             (Address::Inet(address), _) => ListenOn::Inet(address),
@@ -316,8 +323,11 @@ fn listen_all(config: &Config) -> Result<Vec<ListenerSetup>, StartError> {
         let clients_max = pool.client_connections;
         let access = pool.access.clone();
         listeners.push(ListenerSetup { fd, pool: number as u32, clients_max, access });
+        if let ListenOn::Unix { path, .. } = address {
+            sockets.extend(SocketFile::find(path));
+        }
     }
-    Ok(listeners)
+    Ok((listeners, sockets))
 }
 
 /// The kernel takes a moment to end the accept of a process that was killed, and its address is in
@@ -335,6 +345,16 @@ fn listen_patiently(
             }
             result => return result,
         }
+    }
+}
+
+/// What the command line asks for and does not get.
+fn log_flags(cli: &Cli) {
+    if cli.mbuf_size.is_some() {
+        warn!("-m has no effect: receive buffers have one size, and values are kept by reference");
+    }
+    if !cli.ignored.is_empty() {
+        warn!("ignored on the command line: {}", cli.ignored.join(" "));
     }
 }
 

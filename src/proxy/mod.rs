@@ -16,6 +16,7 @@ mod client;
 mod counters;
 mod deliver;
 mod dispatch;
+mod drain;
 mod fragment;
 mod gather;
 mod holdings;
@@ -85,6 +86,8 @@ pub struct Proxy {
     stalled: Vec<Key>,
     /// Server connections, listed by a tick; kept for its memory.
     servers: Vec<Key>,
+    /// Clients are let go, and nothing more is taken from them.
+    draining: bool,
 }
 
 impl Proxy {
@@ -96,6 +99,7 @@ impl Proxy {
             ready: VecDeque::new(),
             stalled: Vec::new(),
             servers: Vec::new(),
+            draining: false,
         }
     }
 
@@ -344,7 +348,8 @@ impl Proxy {
 
     fn on_request_bytes(&mut self, key: Key, buffer: &mut Buffer) {
         let Some(client) = self.clients.find_mut(key) else { return };
-        if client.account.phase != Phase::Open {
+        // Beyond its end come bytes only where the end was ours: a drain.
+        if client.account.phase != Phase::Open || client.input.ended {
             return;
         }
         let read = if client.has_more() { 0 } else { self.feed(key, buffer) };
@@ -384,7 +389,10 @@ impl Proxy {
         if !client.has_more() && client.input.ended {
             return self.on_client_end(key);
         }
-        if client.input.stashed() <= STASH_BYTES_MAX / 2 && !client.input.reading {
+        if client.input.stashed() <= STASH_BYTES_MAX / 2
+            && !client.input.reading
+            && !client.input.ended
+        {
             client.input.reading = true;
             self.pools.wants.push(Want::Read(key));
         }
@@ -468,7 +476,9 @@ impl Proxy {
                 self.note_ready(key);
             }
             Phase::Open | Phase::Draining(_) => {
-                client.account.phase = Phase::Draining(Farewell::Close);
+                // Who is let go may still be sending.
+                let farewell = if self.draining { Farewell::LastWords } else { Farewell::Close };
+                client.account.phase = Phase::Draining(farewell);
                 depart_if_settled(&mut self.pools, client, key);
             }
             Phase::Leaving => {}

@@ -186,6 +186,18 @@ impl Pools {
         (waiters, blocked)
     }
 
+    /// Closes a server connection on which no reply is waited for, in good order.
+    pub(crate) fn close_if_idle(&mut self, key: Key) {
+        let Some(server) = self.servers.find_mut(key) else { return };
+        if server.phase == Phase::Leaving || !server.waiters.is_empty() {
+            return;
+        }
+        server.phase = Phase::Leaving;
+        let (pool, number, lane) = (server.pool, server.number, server.lane);
+        *self.pools[pool as usize].connection(number, lane) = None;
+        self.wants.push(Want::Close(key));
+    }
+
     /// The address that a server connection goes to; none while its name is being looked up.
     pub(crate) fn address(&self, key: Key) -> Option<&Address> {
         match self.destination(key)? {

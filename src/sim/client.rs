@@ -262,9 +262,11 @@ impl Client {
         self.busy_until = net.now + net.random.time_up_to(self.script.pause);
         match self.state {
             State::Away => {
+                if !net.backlogs.contains_key(&self.script.listener) {
+                    return self.end(net, "is refused after # replies");
+                }
                 let link = net.connect();
-                let backlog = net.backlogs.get_mut(&self.script.listener);
-                backlog.expect("a client connects to a listener").push_back(link);
+                net.backlogs.entry(self.script.listener).or_default().push_back(link);
                 self.state = State::Here { link };
                 net.note(Who::Client(self.index), "connects, link", link);
             }

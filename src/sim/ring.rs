@@ -246,7 +246,12 @@ impl SimRing {
             Some(Descriptor::Closing { link: Some(link) }) => {
                 self.net.links[link].ring_close(&mut self.net.random);
             }
-            Some(Descriptor::Closing { link: None }) => drop(self.net.backlogs.remove(&fd)),
+            Some(Descriptor::Closing { link: None }) => {
+                // As the kernel does: whoever was not accepted finds the connection gone.
+                for link in self.net.backlogs.remove(&fd).into_iter().flatten() {
+                    self.net.links[link].ring_close(&mut self.net.random);
+                }
+            }
             Some(Descriptor::Socket { .. } | Descriptor::Listener) | None => {
                 unreachable!("it was retired")
             }

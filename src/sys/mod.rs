@@ -5,7 +5,9 @@
 #![allow(unsafe_code)]
 
 pub mod clock;
+pub mod daemon;
 pub mod event;
+pub mod file_lock;
 pub mod memory;
 pub mod names;
 pub mod process;

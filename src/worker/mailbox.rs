@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use crate::io::Fd;
@@ -27,6 +27,9 @@ pub enum Mail {
         /// The address with the slot's port; `None`: there is none.
         address: Option<SocketAddr>,
     },
+    /// Let nobody in any more, let every client go once it has its replies, and then tell
+    /// `Shared::on_drained`.
+    Drain,
     /// Return from the turn with `Running::Stop`.
     Stop,
 }
@@ -74,6 +77,8 @@ pub struct Shared {
     /// Clients of each worker, by pool; counted when dealt, so that the limits are exact.
     clients: Vec<Vec<AtomicU32>>,
     resolver: Resolver,
+    /// Workers that have drained.
+    drained: AtomicUsize,
 }
 
 impl Shared {
@@ -84,7 +89,7 @@ impl Shared {
         let mailboxes = (0..workers).map(|_| Mailbox::new()).collect::<Result<_, _>>()?;
         let counts = || (0..pools).map(|_| AtomicU32::new(0)).collect();
         let clients = (0..workers).map(|_| counts()).collect();
-        Ok(Self { mailboxes, clients, resolver: Resolver::default() })
+        Ok(Self { mailboxes, clients, resolver: Resolver::default(), drained: AtomicUsize::new(0) })
     }
 
     /// The mailbox of a worker.
@@ -106,11 +111,30 @@ impl Shared {
         }
     }
 
+    /// Tells every worker to drain.
+    pub fn drain(&self) {
+        self.tell_all(Mail::Drain);
+    }
+
+    /// A worker has drained. To be called once for each.
+    pub fn on_drained(&self) {
+        self.drained.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whether every worker has drained.
+    pub fn is_drained(&self) -> bool {
+        self.drained.load(Ordering::Relaxed) == self.mailboxes.len()
+    }
+
     /// Tells every worker to stop.
     pub fn stop(&self) {
+        self.tell_all(Mail::Stop);
+    }
+
+    fn tell_all(&self, mail: Mail) {
         for mailbox in &self.mailboxes {
             // A full box takes it too, so there is nothing to do about the result.
-            let _ = mailbox.post(Mail::Stop);
+            let _ = mailbox.post(mail);
         }
     }
 
@@ -166,16 +190,17 @@ mod tests {
     }
 
     #[test]
-    fn a_full_box_gives_the_message_back_but_takes_a_stop() {
+    fn a_full_box_gives_the_message_back_but_takes_the_end() {
         let shared = Shared::new(1, 1).expect("eventfds");
         let mail = Mail::Client { fd: Fd(3), pool: 0 };
         for _ in 0..LETTERS_MAX {
             assert_eq!(shared.mailbox(0).post(mail), Ok(()));
         }
         assert_eq!(shared.mailbox(0).post(mail), Err(mail));
+        shared.drain();
         shared.stop();
         let letters: Vec<Mail> = std::iter::from_fn(|| shared.mailbox(0).take()).collect();
-        assert_eq!(letters.len(), LETTERS_MAX + 1);
-        assert_eq!(letters.last(), Some(&Mail::Stop));
+        assert_eq!(letters.len(), LETTERS_MAX + 2);
+        assert_eq!(letters[LETTERS_MAX..], [Mail::Drain, Mail::Stop]);
     }
 }

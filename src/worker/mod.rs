@@ -13,6 +13,7 @@
 //! proxy wants.
 
 mod dispatch;
+mod drain;
 mod mailbox;
 mod pace;
 mod resolver;
@@ -32,7 +33,8 @@ use crate::io::{Address, Errno, Event, Fd, Ring, WaitError, What};
 use crate::limits::Limits;
 use crate::proxy::{Counters, Holdings, Occupancy, PoolSetup, Proxy, Want};
 use crate::time::Instant;
-use crate::token::{Key, OpKind, Role};
+use crate::token::{Key, OpKind};
+use crate::worker::drain::{Drain, listener_key};
 use crate::worker::pace::Pace;
 use crate::worker::socket::{Socket, Sockets};
 
@@ -55,7 +57,7 @@ pub struct Setup {
 /// A listening socket.
 #[derive(Clone, Debug)]
 pub struct ListenerSetup {
-    /// The socket; it stays open as long as the process runs.
+    /// The socket; the worker closes it when it drains.
     pub fd: Fd,
     /// The pool that its clients belong to.
     pub pool: u32,
@@ -72,6 +74,9 @@ pub enum Running {
     On,
     /// A signal came; what it means is the caller's business.
     Signal(i32),
+    /// The worker was told to drain, and nothing is left. Its caller may go on turning it, to hear
+    /// signals.
+    Drained,
     /// The worker was told to stop.
     Stop,
 }
@@ -88,6 +93,7 @@ pub struct Worker<R: Ring> {
     started: bool,
     /// Whether the end of the worker was asked for.
     stopping: bool,
+    drain: Drain,
     /// Signals that the caller has not been told of.
     signals: VecDeque<i32>,
     tick_due: bool,
@@ -112,6 +118,8 @@ struct Listener {
     setup: ListenerSetup,
     /// True exactly when the accept is in flight.
     armed: bool,
+    /// It has been closed, and is never used again.
+    closed: bool,
     /// When a failed accept was last logged.
     logged: Option<Instant>,
 }
@@ -127,12 +135,13 @@ impl<R: Ring> Worker<R> {
             proxy: Proxy::new(setup.pools, setup.limits, setup.seed),
             sockets: Sockets::default(),
             listeners: listeners
-                .map(|setup| Listener { setup, armed: false, logged: None })
+                .map(|setup| Listener { setup, armed: false, closed: false, logged: None })
                 .collect(),
             number: setup.number,
             shared: setup.shared,
             started: false,
             stopping: false,
+            drain: Drain::No,
             signals: VecDeque::new(),
             tick_due: false,
             pace: Pace::default(),
@@ -171,10 +180,12 @@ impl<R: Ring> Worker<R> {
             self.on_tick(now);
         }
         self.carry_out_wants(now);
+        self.go_on_draining(now);
         if self.stopping {
             return Ok(Running::Stop);
         }
-        Ok(self.signals.pop_front().map_or(Running::On, Running::Signal))
+        let otherwise = if self.drain == Drain::Over { Running::Drained } else { Running::On };
+        Ok(self.signals.pop_front().map_or(otherwise, Running::Signal))
     }
 
     /// The ring.
@@ -217,15 +228,23 @@ impl<R: Ring> Worker<R> {
         self.accept_all();
         self.tick_last_words(now);
         self.tick_closing();
+        if self.drain == Drain::UnderWay {
+            self.end_accepts();
+        }
     }
 
     fn read_mail(&mut self, now: Instant) {
         while let Some(mail) = self.shared.mailbox(self.number).take() {
             match mail {
+                Mail::Client { fd, pool } if self.is_draining() => {
+                    self.shared.remove_client(self.number, pool);
+                    self.turn_away(fd);
+                }
                 Mail::Client { fd, pool } => self.serve(fd, pool),
                 Mail::Resolved { key, address } => {
                     self.proxy.on_resolved(now, key, address.map(Address::Inet));
                 }
+                Mail::Drain => self.begin_drain(now),
                 Mail::Stop => self.stopping = true,
             }
         }
@@ -233,16 +252,22 @@ impl<R: Ring> Worker<R> {
 
     /// Arms the accept of every listener that has none in flight.
     fn accept_all(&mut self) {
+        if self.is_draining() {
+            return;
+        }
         for (index, listener) in self.listeners.iter_mut().enumerate() {
             if !listener.armed {
                 listener.armed = true;
-                let key = Key::new(Role::Listener, index as u32, 0);
-                self.ring.accept(key.token(OpKind::Accept), listener.setup.fd);
+                let token = listener_key(index).token(OpKind::Accept);
+                self.ring.accept(token, listener.setup.fd);
             }
         }
     }
 
     fn on_accepted(&mut self, now: Instant, key: Key, fd: Result<Fd, Errno>, more: bool) {
+        if self.is_draining() {
+            return self.on_accepted_late(key, fd, more);
+        }
         let listener = &mut self.listeners[key.index as usize];
         listener.armed = more;
         match fd {

@@ -9,6 +9,7 @@ use ringcracker::sim::{
 };
 
 use crate::author::{Author, with_keys};
+use crate::endings;
 use crate::names;
 use crate::races;
 use crate::tally::Tally;
@@ -38,6 +39,8 @@ pub const ALL: &[Scenario] = named![
     in_a_storm_every_request_is_answered_rightly_or_with_an_error,
     names::a_name_is_looked_up_at_each_connect,
     names::a_slow_look_up_fails_requests_in_time_and_no_others,
+    endings::a_drain_answers_what_was_read,
+    endings::a_drain_answers_what_was_put_aside,
     races::a_flood_starves_nobody,
     races::who_is_gone_before_being_accepted_is_in_nobodys_way,
     races::a_reply_and_its_deadline_may_come_together,

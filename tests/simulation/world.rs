@@ -35,6 +35,8 @@ pub struct World {
     pub dealt: bool,
     /// Signals that arrive, by time, from the beginning of the run.
     pub signals: Vec<(Duration, i32)>,
+    /// When the worker is told to drain, from the beginning of the run.
+    pub drains: Option<Duration>,
     /// What is sent from this time on is answered within `PROMPT`.
     pub prompt_from: Option<Duration>,
     /// When everything is over, from the beginning of the run.
@@ -49,6 +51,8 @@ pub struct World {
 /// A world whose clients are all gone.
 pub struct Finished {
     pub worker: Worker<Checked<SimRing>>,
+    /// Just before it was told to drain: requests it had understood, and bytes of others.
+    pub before_drain: (u64, usize),
 }
 
 impl World {
@@ -75,6 +79,7 @@ impl World {
             names: Names::default(),
             dealt: false,
             signals: Vec::new(),
+            drains: None,
             prompt_from: None,
             over_by: LONGEST_RUN,
             seed,
@@ -148,16 +153,16 @@ impl World {
             seed: self.seed,
             shared: Arc::clone(&shared),
         };
-        let ceiling_bytes = self.ceiling_bytes();
         // A name may come to stand for another server.
         let is_fixed = self.names.answers.is_empty() && self.is_exact();
-        let oracle = Oracle::new(self.names);
-        let guide = Guide { ceiling_bytes, number, shared, oracle, heard: Vec::new() };
+        let ceiling_bytes = self.ceiling_bytes();
+        let guide = Guide::new(number, shared, ceiling_bytes, Oracle::new(self.names));
         let worker = Worker::new(Checked::from(self.ring), setup);
         let routing = is_fixed.then_some(self.routing);
         let plan = Plan {
             listener: self.listener,
             signals: self.signals,
+            drains: self.drains.map(at),
             prompt_from: self.prompt_from.map(at),
             over_by: at(self.over_by),
             routing,
@@ -183,6 +188,7 @@ impl World {
 struct Plan {
     listener: Fd,
     signals: Vec<(Duration, i32)>,
+    drains: Option<Instant>,
     prompt_from: Option<Instant>,
     over_by: Instant,
     routing: Option<RoutingTable>,
@@ -196,20 +202,29 @@ struct Guide {
     oracle: Oracle,
     /// Signals that the worker has told of.
     heard: Vec<i32>,
+    before_drain: (u64, usize),
+    /// The worker has told that nothing is left.
+    drained: bool,
 }
 
 impl Guide {
+    fn new(number: usize, shared: Arc<Shared>, ceiling_bytes: usize, oracle: Oracle) -> Self {
+        let (heard, before_drain, drained) = (Vec::new(), (0, 0), false);
+        Self { number, shared, ceiling_bytes, oracle, heard, before_drain, drained }
+    }
+
     fn lead(mut self, mut worker: Worker<Checked<SimRing>>, mut plan: Plan) -> Finished {
         let mut sent = Vec::new();
+        let was_to_drain = plan.drains.is_some();
         for _ in 0..TURNS_MAX {
-            let is_heard = self.heard.len() == sent.len();
-            if is_heard && worker.ring().inner_mut().is_quiet() && is_at_rest(&worker.holdings()) {
+            let is_over = self.heard.len() == sent.len() && self.drained == was_to_drain;
+            if is_over && worker.ring().inner_mut().is_quiet() && is_at_rest(&worker.holdings()) {
                 assert_eq!(self.shared.clients(), 0, "no client is counted");
                 assert_eq!(self.heard, sent, "signals are told of once, in order");
                 check_keys(&mut worker, plan.routing.as_ref());
                 check_promptness(&mut worker, plan.prompt_from);
                 self.stop(&mut worker);
-                return Finished { worker };
+                return Finished { worker, before_drain: self.before_drain };
             }
             let held = worker.holdings();
             let now = worker.ring().inner_mut().now();
@@ -223,6 +238,11 @@ impl Guide {
                 !is_due
             });
             self.oracle.work(&self.shared, &mut worker);
+            if plan.drains.take_if(|time| *time <= now).is_some() {
+                self.before_drain = (worker.counters().requests, held.input_bytes);
+                self.shared.drain();
+                worker.ring().inner_mut().mail();
+            }
             if self.number > 0 {
                 self.deal(&mut worker, plan.listener);
             }
@@ -235,6 +255,10 @@ impl Guide {
         match worker.turn().expect("the simulated ring goes on") {
             Running::On => {}
             Running::Signal(number) => self.heard.push(number),
+            Running::Drained => {
+                assert_eq!(worker.holdings(), Holdings::default(), "nothing is left");
+                self.drained = true;
+            }
             Running::Stop => panic!("nobody has asked for the end"),
         }
         let held = worker.holdings();

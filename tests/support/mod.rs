@@ -6,6 +6,7 @@
 #![allow(dead_code)]
 
 pub mod client;
+pub mod daemon;
 pub mod fake;
 pub mod process;
 pub mod proxy;

@@ -5,6 +5,7 @@
 use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::fd::AsRawFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
@@ -183,6 +184,13 @@ pub fn signal(id: u32, number: i32) {
     // SAFETY: kill has no memory preconditions.
     let result = unsafe { libc::kill(id, number) };
     assert_eq!(result, 0, "kill({id}, {number}): {}", io::Error::last_os_error());
+}
+
+/// Makes a pipe hold as little as it can: one page.
+pub fn shrink_pipe(pipe: &fs::File) {
+    // SAFETY: fcntl with F_SETPIPE_SZ takes numbers only, and `pipe` is open.
+    let result = unsafe { libc::fcntl(pipe.as_raw_fd(), libc::F_SETPIPE_SZ, 4096) };
+    assert!(result >= 4096, "F_SETPIPE_SZ: {}", io::Error::last_os_error());
 }
 
 /// Bounds the descriptors of a program that is about to start.

@@ -99,6 +99,22 @@ impl Start {
         proxy
     }
 
+    /// Starts it and waits until it serves its first pool, which has a port: for one whose log is
+    /// elsewhere, or says nothing.
+    pub fn start_silently(self) -> Proxy {
+        let mut proxy = self.spawn();
+        super::wait_until("the proxy serves", || {
+            let ended = proxy.process.ended();
+            assert!(ended.is_none(), "the proxy ended with {ended:?}: {}", proxy.output());
+            let client = Client::try_tcp(proxy.port());
+            client.is_ok_and(|mut client| {
+                client.try_send(b"PING\r\n").is_ok() && client.try_line().is_ok()
+            })
+        });
+        proxy.end_expected = false;
+        proxy
+    }
+
     /// Starts it and does not wait; it may well end at once.
     pub fn spawn(self) -> Proxy {
         let directory = tempfile::tempdir().expect("a directory");

@@ -1,0 +1,126 @@
+//! What each signal means, and the way to the end.
+//!
+//! ```text
+//!   INT, TERM --> drain --every worker drained--> end
+//!                   +--limit, a second signal---> end
+//! ```
+
+use std::time::{Duration, Instant};
+
+use log::{info, warn};
+use ringcracker::io::Ring;
+use ringcracker::logging::Log;
+use ringcracker::worker::{Running, Shared, Worker};
+
+use crate::start::StartError;
+use crate::start::files::{PidFile, SocketFile};
+
+/// The signals that are heard; `SIGPIPE` is ignored.
+pub(crate) const SIGNALS: [i32; 7] = [
+    libc::SIGINT,
+    libc::SIGTERM,
+    libc::SIGHUP,
+    libc::SIGTTIN,
+    libc::SIGTTOU,
+    libc::SIGUSR1,
+    libc::SIGUSR2,
+];
+
+/// Leads the first worker through its life, up to the end of the process.
+pub(crate) struct Ending<'p> {
+    limit: Duration,
+    log: &'p Log,
+    shared: &'p Shared,
+    /// The names of unix sockets, as long as clients are let in.
+    sockets: Vec<SocketFile>,
+    pid_file: &'p PidFile,
+    /// When the drain is over, whoever is left; `None`: it has not begun.
+    until: Option<Instant>,
+}
+
+/// Whether the process goes on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Goes {
+    On,
+    Out,
+}
+
+impl<'p> Ending<'p> {
+    pub(crate) fn new(
+        limit: Duration,
+        log: &'p Log,
+        shared: &'p Shared,
+        sockets: Vec<SocketFile>,
+        pid_file: &'p PidFile,
+    ) -> Self {
+        Self { limit, log, shared, sockets, pid_file, until: None }
+    }
+
+    /// Turns the worker, which hears the signals, until the end.
+    ///
+    /// Errors: the worker's ring failed.
+    pub(crate) fn run<R: Ring>(mut self, worker: &mut Worker<R>) -> Result<(), StartError> {
+        loop {
+            let goes = match worker.turn().map_err(StartError::Ring)? {
+                Running::On => Goes::On,
+                Running::Drained if self.shared.is_drained() => Goes::Out,
+                Running::Drained => Goes::On,
+                Running::Signal(number) => self.on_signal(number),
+                Running::Stop => Goes::Out,
+            };
+            if goes == Goes::Out {
+                return Ok(());
+            }
+            if self.until.is_some_and(|until| Instant::now() >= until) {
+                warn!("{} clients are left after {:?}", self.shared.clients(), self.limit);
+                return Ok(());
+            }
+        }
+    }
+
+    fn on_signal(&mut self, number: i32) -> Goes {
+        match number {
+            libc::SIGHUP => {
+                self.log.say(format_args!("signal SIGHUP received, reopening log file"));
+                self.log.reopen();
+            }
+            libc::SIGTTIN => {
+                self.log.say(format_args!("signal SIGTTIN received, up logging level"));
+                let level = self.log.turn_up();
+                self.log.say(format_args!("up log level to {level}"));
+            }
+            libc::SIGTTOU => {
+                self.log.say(format_args!("signal SIGTTOU received, down logging level"));
+                let level = self.log.turn_down();
+                self.log.say(format_args!("down log level to {level}"));
+            }
+            libc::SIGUSR1 => self.log.say(format_args!("signal SIGUSR1 received")),
+            libc::SIGUSR2 => self.log.say(format_args!("signal SIGUSR2 received")),
+            number => return self.on_end(name_of(number)),
+        }
+        Goes::On
+    }
+
+    fn on_end(&mut self, signal: &str) -> Goes {
+        if self.until.is_some() || self.limit.is_zero() {
+            self.log.say(format_args!("signal {signal} received, exiting"));
+            return Goes::Out;
+        }
+        self.log.say(format_args!("signal {signal} received, draining for up to {:?}", self.limit));
+        self.until = Some(Instant::now() + self.limit);
+        // Whoever takes over may have both names from now on.
+        self.sockets.clear();
+        self.pid_file.let_go();
+        self.shared.drain();
+        info!("{} clients are let go", self.shared.clients());
+        Goes::On
+    }
+}
+
+const fn name_of(number: i32) -> &'static str {
+    match number {
+        libc::SIGINT => "SIGINT",
+        libc::SIGTERM => "SIGTERM",
+        _ => "unknown",
+    }
+}
