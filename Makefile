@@ -17,8 +17,9 @@ RING ?= 8x4
 MUTANT_SEEDS ?= 10000
 ONLY ?=
 
-TEST_NEEDS := cc=build-essential git=git redis-server=redis-server redis-cli=redis-tools
-BENCH_NEEDS := $(TEST_NEEDS) nutcracker=nutcracker redis-benchmark=redis-tools \
+TEST_NEEDS := cc=build-essential git=git redis-server=redis-server redis-cli=redis-tools \
+	nutcracker=nutcracker
+BENCH_NEEDS := $(TEST_NEEDS) redis-benchmark=redis-tools \
 	setpriv=util-linux
 
 .PHONY: run test lint bench bench-quick sim test-tiny-ring test-long mutants

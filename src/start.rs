@@ -21,7 +21,7 @@ use log::{LevelFilter, error, info};
 #[cfg(debug_assertions)]
 use ringcracker::checked::Checked;
 use ringcracker::cli::{Cli, Workers};
-use ringcracker::config::{Config, ListenAddress, Pool, ResolveError};
+use ringcracker::config::{Config, ListenAddress, Pool, Protocol, ResolveError};
 use ringcracker::distribution::RoutingTable;
 use ringcracker::io::{Address, Fd, WaitError};
 use ringcracker::limits::{DESCRIPTORS_RESERVED, FREE_BYTES_MAX, Limits};
@@ -288,6 +288,12 @@ fn pool_setup(pool: &Pool) -> Result<PoolSetup, StartError> {
         timeout: pool.timeout,
         server_connections: pool.server_connections,
         preconnect: pool.preconnect,
+        password: pool.redis_auth.clone(),
+        database: match pool.protocol {
+            Protocol::Redis => pool.redis_db,
+            // memcached has no databases, and twemproxy takes no notice of the key.
+            Protocol::Memcache => 0,
+        },
     })
 }
 

@@ -37,6 +37,8 @@ fn worker(
         timeout: None,
         server_connections: 1,
         preconnect: false,
+        password: None,
+        database: 0,
     };
     let setup = Setup {
         number: 0,

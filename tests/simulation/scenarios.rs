@@ -9,6 +9,7 @@ use ringcracker::sim::{
 };
 
 use crate::author::{Author, with_keys};
+use crate::greetings::nothing_reaches_a_server_before_its_greeting_is_over;
 use crate::tally::Tally;
 use crate::world::{Finished, World};
 
@@ -16,7 +17,7 @@ use crate::world::{Finished, World};
 pub type Scenario = (&'static str, fn(u64) -> Tally);
 
 /// Every scenario.
-pub const ALL: [Scenario; 16] = [
+pub const ALL: [Scenario; 17] = [
     ("a_reply_and_its_deadline_may_come_together", a_reply_and_its_deadline_may_come_together),
     (
         "who_is_gone_before_being_accepted_is_in_nobodys_way",
@@ -69,17 +70,21 @@ pub const ALL: [Scenario; 16] = [
         a_reply_too_many_costs_the_connection_and_is_given_to_nobody,
     ),
     (
+        "nothing_reaches_a_server_before_its_greeting_is_over",
+        nothing_reaches_a_server_before_its_greeting_is_over,
+    ),
+    (
         "in_a_storm_every_request_is_answered_rightly_or_with_an_error",
         in_a_storm_every_request_is_answered_rightly_or_with_an_error,
     ),
 ];
 
 const OK: &[u8] = b"+OK\r\n";
-const NULL: &[u8] = b"$-1\r\n";
+pub const NULL: &[u8] = b"$-1\r\n";
 const REFUSED: Reply = Reply::Error("ERR Connection refused\r\n");
 const TIMED_OUT: Reply = Reply::Error("ERR Connection timed out\r\n");
 
-fn ms(count: u64) -> Duration {
+pub fn ms(count: u64) -> Duration {
     Duration::from_millis(count)
 }
 
@@ -89,12 +94,12 @@ fn faulty() -> Settings {
 }
 
 /// A server that takes its time.
-fn slow() -> ServerScript {
+pub fn slow() -> ServerScript {
     ServerScript { latency: Duration::from_micros(300), ..ServerScript::default() }
 }
 
 /// Any manner that leaves a client with all its replies.
-fn manner(random: &mut Random, script: ClientScript) -> ClientScript {
+pub fn manner(random: &mut Random, script: ClientScript) -> ClientScript {
     // One byte at a time, unless there are so many that it would take all day.
     let bytes: usize = script.exchanges.iter().map(|exchange| exchange.request.len()).sum();
     let small = 1 + bytes / 2000;
@@ -116,11 +121,11 @@ fn add_polite(world: &mut World, name: &str, requests: usize, value_bytes: &[usi
     world.ring.add_client(script);
 }
 
-fn get(key: &[u8], value: &[u8]) -> Exchange {
+pub fn get(key: &[u8], value: &[u8]) -> Exchange {
     Exchange::new(request(&[b"GET", key]), bulk(value))
 }
 
-fn set(key: &[u8], value: &[u8]) -> Exchange {
+pub fn set(key: &[u8], value: &[u8]) -> Exchange {
     Exchange::new(request(&[b"SET", key, value]), OK.to_vec())
 }
 

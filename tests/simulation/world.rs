@@ -5,12 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ringcracker::checked::Checked;
+use ringcracker::config::Secret;
 use ringcracker::distribution::{DistributionKind, Node, RoutingTable};
 use ringcracker::hash::{HashKind, HashTag};
 use ringcracker::io::{Address, Fd};
 use ringcracker::limits::{Limits, STASH_BYTES_MAX};
 use ringcracker::proxy::{Holdings, PoolSetup};
-use ringcracker::sim::{ClientScript, Exchange, Fault, Random, ServerScript, Settings, SimRing};
+use ringcracker::sim::{
+    ClientScript, Exchange, Fault, Random, ServerScript, Settings, SimRing, Wanted, request,
+};
 use ringcracker::time::Instant;
 use ringcracker::worker::{ListenerSetup, Mail, Running, Setup, Shared, Worker};
 
@@ -26,6 +29,8 @@ pub struct World {
     pub timeout: Option<Duration>,
     pub server_connections: u32,
     pub preconnect: bool,
+    /// What servers and clients are to be greeted with, and greet with.
+    pub wanted: Wanted,
     /// Another worker accepts, and deals the clients to this one by mail.
     pub dealt: bool,
     /// Signals that arrive, by time, from the beginning of the run.
@@ -50,6 +55,7 @@ impl World {
         let mut ring = SimRing::new(seed, settings.clone());
         let listener = ring.listen();
         let count = servers.len();
+        let wanted = servers.first().map(|script| script.wanted.clone()).unwrap_or_default();
         for (index, script) in servers.into_iter().enumerate() {
             ring.add_server(address(index), script);
         }
@@ -62,6 +68,7 @@ impl World {
             timeout: None,
             server_connections: 1,
             preconnect: false,
+            wanted,
             dealt: false,
             signals: Vec::new(),
             prompt_from: None,
@@ -107,7 +114,12 @@ impl World {
             .expect("every server has keys")
     }
 
-    pub fn client(&mut self, exchanges: Vec<Exchange>) -> ClientScript {
+    /// A client of these requests, and of the password before them if there is one.
+    pub fn client(&mut self, mut exchanges: Vec<Exchange>) -> ClientScript {
+        if let Some(password) = &self.wanted.password {
+            let auth = request(&[b"AUTH", password.as_bytes()]);
+            exchanges.insert(0, Exchange::new(auth, b"+OK\r\n".to_vec()));
+        }
         ClientScript::new(self.listener, exchanges)
     }
 
@@ -123,6 +135,8 @@ impl World {
             timeout: self.timeout,
             server_connections: self.server_connections,
             preconnect: self.preconnect,
+            password: self.wanted.password.clone().map(Secret::new),
+            database: self.wanted.database,
         };
         let listener = ListenerSetup { fd: self.listener, pool: 0, clients_max: None };
         let setup = Setup {
