@@ -39,6 +39,10 @@ pub const REPLY_DEPTH_MAX: usize = 16 << 10;
 /// client that asked for it gets an error; the rest of the reply is read and thrown away.
 pub const REPLY_BYTES_MAX: u64 = 1 << 30;
 
+/// Bytes of a server's reply to AUTH or SELECT. Redis quotes 128 bytes at most of what it does not
+/// understand; nothing else in these replies has a length.
+pub const GREETING_REPLY_BYTES_MAX: u64 = 1 << 10;
+
 /// Bytes that one send hands to the kernel. With `MSG_WAITALL` nothing is reported before the
 /// end, and progress must be seen.
 pub const SEND_BYTES_MAX: usize = 256 << 10;

@@ -24,7 +24,7 @@ use log::{error, info, warn};
 #[cfg(debug_assertions)]
 use ringcracker::checked::Checked;
 use ringcracker::cli::{Cli, Workers};
-use ringcracker::config::{Config, ListenAddress, Pool, ResolveError};
+use ringcracker::config::{Config, ListenAddress, Pool, Protocol, ResolveError};
 use ringcracker::distribution::RoutingTable;
 use ringcracker::io::{Address, Destination, Fd, WaitError};
 use ringcracker::limits::{DESCRIPTORS_RESERVED, FREE_BYTES_MAX, Limits};
@@ -289,6 +289,12 @@ fn pool_setup(pool: &Pool) -> PoolSetup {
         keep_alive: pool.tcpkeepalive,
         server_connections: pool.server_connections,
         preconnect: pool.preconnect,
+        password: pool.redis_auth.clone(),
+        database: match pool.protocol {
+            Protocol::Redis => pool.redis_db,
+            // memcached has no databases, and twemproxy takes no notice of the key.
+            Protocol::Memcache => 0,
+        },
     }
 }
 

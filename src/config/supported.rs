@@ -9,12 +9,6 @@ pub fn check(pool: &Pool, mut fault: impl FnMut(&'static str, &'static str)) {
     if pool.protocol == Protocol::Memcache {
         fault("redis", "memcached pools are not served yet; set redis: true");
     }
-    if pool.redis_auth.is_some() {
-        fault("redis_auth", "is not supported yet; leave it out");
-    }
-    if pool.redis_db > 0 {
-        fault("redis_db", "is not supported yet; leave it out, or write 0");
-    }
     if pool.auto_eject_hosts {
         fault("auto_eject_hosts", "is not supported yet; leave it out, or write false");
     }

@@ -50,6 +50,8 @@ pub(crate) struct Account {
     /// Which of a server's connections it uses, always the same: so it reads its own writes.
     pub(crate) lane: u32,
     pub(crate) phase: Phase,
+    /// Whether it has said the pool's password, or there is none.
+    pub(crate) authenticated: bool,
     pub(crate) pipeline: Pipeline,
     /// Replies that no send has taken.
     pub(crate) output: Chain,
@@ -105,6 +107,7 @@ impl Client {
             pool,
             lane,
             phase: Phase::Open,
+            authenticated: false,
             pipeline: Pipeline::default(),
             output: Chain::new(),
             in_send: 0,

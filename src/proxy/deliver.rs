@@ -9,7 +9,7 @@ use crate::proxy::pipeline::Part;
 use crate::proxy::server::{self, Server, WHOLE, Waiter};
 use crate::proxy::slots::Slots;
 use crate::proxy::source::Source;
-use crate::proxy::{Phase, Proxy, reject};
+use crate::proxy::{Phase, Proxy, greeting, reject};
 use crate::token::Key;
 
 /// Bytes arrived from a server. Any doubt about whose they are ends the connection.
@@ -32,17 +32,25 @@ pub(crate) fn on_reply_bytes(proxy: &mut Proxy, key: Key, buffer: &mut Buffer) {
     }
 }
 
-enum Step {
+/// What became of the bytes at a place.
+pub(crate) enum Step {
+    /// A reply was read, up to here.
     Settled { end: usize },
+    /// The rest is not, or not yet, a reply to anything.
     Partial,
+    /// They are nobody's.
     Doubt,
 }
 
 #[inline]
 fn next_reply(proxy: &mut Proxy, key: Key, buffer: &mut Buffer, at: usize) -> Step {
     let Some(server) = proxy.pools.servers.find_mut(key) else { return Step::Partial };
-    if server.phase != server::Phase::Up {
-        return Step::Partial;
+    match server.phase {
+        server::Phase::Up => {}
+        server::Phase::Greeting => return greeting::next_reply(proxy, key, buffer, at),
+        server::Phase::Resolving | server::Phase::Connecting | server::Phase::Leaving => {
+            return Step::Partial;
+        }
     }
     let Some(&waiter) = server.waiters.front() else { return Step::Doubt };
     if !server.was_handed_over(waiter.start) {
@@ -143,7 +151,7 @@ fn after_settling(proxy: &mut Proxy, key: Key, was_due: usize) {
 /// `bytes` of a server's requests have been sent.
 pub(crate) fn on_requests_sent(proxy: &mut Proxy, key: Key, bytes: u64) {
     let Some(server) = proxy.pools.servers.find_mut(key) else { return };
-    server.sent += bytes;
+    server.note_sent(bytes);
     if !server.blocked.is_empty() {
         unblock(proxy, key);
     }
@@ -152,11 +160,26 @@ pub(crate) fn on_requests_sent(proxy: &mut Proxy, key: Key, bytes: u64) {
 /// Ends a server connection: what waits for a reply on it is answered with an error, what waits for
 /// room on it is dispatched again, and finds another.
 pub(crate) fn fail_server(proxy: &mut Proxy, key: Key, why: Option<Errno>) {
-    let (waiters, blocked) = proxy.pools.retire(key, why);
     let mut words = Vec::new();
     reject::failure(why, &mut words);
+    fail_server_saying(proxy, key, why, &words);
+}
+
+/// Ends a server connection that was refused what it said first. `reply` is the server's own, and
+/// goes to whoever waits.
+pub(crate) fn refuse_server(proxy: &mut Proxy, key: Key, said: &str, reply: &[u8]) {
+    let Some(server) = proxy.pools.servers.find(key) else { return };
+    let (pool, number) = (server.pool, server.number);
+    let line = reply.strip_suffix(b"\r\n").unwrap_or(reply);
+    // The line that every end of a connection gets would come after this one, and is left out.
+    proxy.pools.log_server(pool, number, &format!("{said}: {}", line.escape_ascii()));
+    fail_server_saying(proxy, key, Some(Errno(libc::EACCES)), reply);
+}
+
+fn fail_server_saying(proxy: &mut Proxy, key: Key, why: Option<Errno>, words: &[u8]) {
+    let (waiters, blocked) = proxy.pools.retire(key, why);
     for waiter in waiters {
-        settle_error(proxy, waiter, &words);
+        settle_error(proxy, waiter, words);
     }
     release_blocked(proxy, blocked);
 }

@@ -38,6 +38,9 @@ fn decide(
     request: &Request,
     source: Source<'_>,
 ) {
+    if !account.authenticated && !local::is_for_strangers(request.command) {
+        return local::say(pools, account, local::NO_AUTH, source);
+    }
     let Some(command) = request.command else {
         pools.words.clear();
         reject::unknown(request, &source, &mut pools.words);

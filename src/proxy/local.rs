@@ -2,12 +2,18 @@
 
 use crate::io::Chain;
 use crate::proto::Request;
-use crate::proto::commands::Local;
+use crate::proto::commands::{Answer, Command, Local};
 use crate::proxy::client::{Account, Farewell, Phase};
 use crate::proxy::dispatch;
 use crate::proxy::pools::Pools;
 use crate::proxy::reject;
 use crate::proxy::source::Source;
+
+/// Whether a command is for those too who have not said the pool's password.
+pub(crate) fn is_for_strangers(command: Option<&Command>) -> bool {
+    let answer = command.map(|command| command.answer);
+    matches!(answer, Some(Answer::Proxy(Local::Auth | Local::Quit)))
+}
 
 /// Answers a request of a known command whose arity fits.
 pub(crate) fn answer(
@@ -21,7 +27,7 @@ pub(crate) fn answer(
         Local::Ping => ping(pools, account, request, source),
         Local::Auth => auth(pools, account, request, source),
         Local::Quit => {
-            say(pools, account, b"+OK\r\n", source);
+            say(pools, account, OK, source);
             account.phase = Phase::Draining(Farewell::LastWords);
         }
     }
@@ -45,24 +51,69 @@ fn ping(pools: &mut Pools, account: &mut Account, request: &Request, mut source:
     }
 }
 
-/// AUTH [user] password, where no password is set. Source: redis 7.0 `acl.c`, `authCommand`.
+/// AUTH [user] password. A wrong one also takes back what an earlier one gave, as in twemproxy
+/// (`nc_redis.c`, `redis_handle_auth_req`). The form with a user is that of redis 6 and later;
+/// a pool knows `default` alone.
 fn auth(pools: &mut Pools, account: &mut Account, request: &Request, source: Source<'_>) {
-    let mut scratch = Vec::new();
-    let words = match request.arguments {
-        2 => AUTH_WITHOUT_PASSWORD,
-        3 if source.slice(request.argument_range(1), &mut scratch) == b"default" => b"+OK\r\n",
-        3 => WRONG_PASSWORD,
-        _ => b"-ERR syntax error\r\n",
+    let (mut user, mut given) = (Vec::new(), Vec::new());
+    let is_default =
+        request.arguments == 2 || source.slice(request.argument_range(1), &mut user) == b"default";
+    let words = match (&pools.pools[account.pool as usize].setup.password, request.arguments) {
+        (_, 4..) => SYNTAX,
+        (Some(password), last) => {
+            let given = source.slice(request.argument_range(last - 1), &mut given);
+            let is_right = is_same(given, password.reveal().as_bytes());
+            account.authenticated = is_default && is_right;
+            if account.authenticated { OK } else { WRONG }
+        }
+        (None, 2) => NO_PASSWORD,
+        (None, _) if is_default => OK,
+        (None, _) => WRONG_PASSWORD,
     };
     say(pools, account, words, source);
 }
 
-fn say(pools: &mut Pools, account: &mut Account, reply: &[u8], source: Source<'_>) {
+/// Compares as many bytes as were given, wherever the first difference is: the time tells nothing
+/// of the secret but, at most, its length.
+fn is_same(given: &[u8], secret: &[u8]) -> bool {
+    let mut difference = given.len() ^ secret.len();
+    for (one, other) in given.iter().zip(secret.iter().cycle()) {
+        // Opaque to the optimizer, which might else stop at the first difference.
+        difference = std::hint::black_box(difference | usize::from(one ^ other));
+    }
+    difference == 0
+}
+
+/// Answers with `reply`, in the request's turn.
+pub(crate) fn say(pools: &mut Pools, account: &mut Account, reply: &[u8], source: Source<'_>) {
     pools.words.clear();
     pools.words.extend_from_slice(reply);
     dispatch::answer(pools, account, source);
 }
 
-const AUTH_WITHOUT_PASSWORD: &[u8] = b"-ERR AUTH <password> called without any password \
-    configured for the default user. Are you sure your configuration is correct?\r\n";
+/// What a client hears that has not said the pool's password. Source: twemproxy `nc_redis.c`.
+pub(crate) const NO_AUTH: &[u8] = b"-NOAUTH Authentication required\r\n";
+
+const OK: &[u8] = b"+OK\r\n";
+const SYNTAX: &[u8] = b"-ERR syntax error\r\n";
+/// Source of both: twemproxy `nc_redis.c`.
+const WRONG: &[u8] = b"-ERR invalid password\r\n";
+const NO_PASSWORD: &[u8] = b"-ERR Client sent AUTH, but no password is set\r\n";
+/// Source: redis 7.0 `acl.c`.
 const WRONG_PASSWORD: &[u8] = b"-WRONGPASS invalid username-password pair or user is disabled.\r\n";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_whole_password_is_the_same() {
+        assert!(is_same(b"secret", b"secret"));
+        let others: [&[u8]; 7] =
+            [b"", b"s", b"secre", b"secreT", b"Secret", b"secretsecret", b"secret\0"];
+        for given in others {
+            assert!(!is_same(given, b"secret"), "{}", given.escape_ascii());
+        }
+        assert!(!is_same(b"a", b""));
+    }
+}

@@ -19,6 +19,7 @@ mod dispatch;
 mod drain;
 mod fragment;
 mod gather;
+mod greeting;
 mod holdings;
 mod listener;
 mod local;
@@ -112,8 +113,10 @@ impl Proxy {
     /// Makes a slot for a client of `pool`. The worker receives for it from now on.
     pub fn on_accept(&mut self, pool: u32) -> Key {
         self.pools.counters.clients += 1;
-        let lane = self.pools.pools[pool as usize].deal_lane();
-        self.clients.insert(Client::new(pool, lane))
+        let state = &mut self.pools.pools[pool as usize];
+        let mut client = Client::new(pool, state.deal_lane());
+        client.account.authenticated = state.setup.password.is_none();
+        self.clients.insert(client)
     }
 
     /// A client was not let in, as its pool's lists do not allow its address.
@@ -183,8 +186,7 @@ impl Proxy {
         }
         match result {
             Ok(()) => {
-                server.phase = server::Phase::Up;
-                server.dirty = true;
+                server.begin();
                 self.pools.wants.push(Want::Read(key));
                 self.pools.wants.push(Want::Flush(key));
             }
@@ -284,10 +286,8 @@ impl Proxy {
                 &mut account.output
             }
             Role::Server => {
-                let server = self.pools.servers.find_mut(key)?;
-                server.dirty = false;
-                server.taken += server.output.len() as u64;
-                &mut server.output
+                let output = self.pools.servers.find_mut(key)?.take_output();
+                return (!output.is_empty()).then_some(output);
             }
             Role::Worker | Role::Listener => return None,
         };

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::config::Secret;
 use crate::distribution::RoutingTable;
 use crate::io::{Destination, KeepAlive};
 use crate::token::Key;
@@ -23,6 +24,10 @@ pub struct PoolSetup {
     pub server_connections: u32,
     /// Whether servers are connected before the first request.
     pub preconnect: bool,
+    /// What clients have to say, and what is said to servers.
+    pub password: Option<Secret>,
+    /// The database that is chosen on every server connection; 0 needs no choosing.
+    pub database: u32,
 }
 
 /// A pool and the state of its connections.

@@ -5,6 +5,7 @@ use log::warn;
 use crate::io::{Address, Chain, Destination, Errno, KeepAlive};
 use crate::limits::{Limits, SPARE_CHAINS_MAX};
 use crate::proxy::client::Account;
+use crate::proxy::greeting::Greeting;
 use crate::proxy::pool::{Pool, PoolSetup};
 use crate::proxy::server::{Phase, Server, Waiter};
 use crate::proxy::slots::Slots;
@@ -174,6 +175,7 @@ impl Pools {
             return Default::default();
         }
         server.phase = Phase::Leaving;
+        server.greeting = None;
         server.output = Chain::new();
         server.partial = Chain::new();
         let waiters = std::mem::take(&mut server.waiters).into();
@@ -241,7 +243,9 @@ impl Pools {
         let timeout = setup.timeout;
         let has_name = matches!(setup.servers[number as usize].1, Destination::Name { .. });
         let phase = if has_name { Phase::Resolving } else { Phase::Connecting };
-        let key = self.servers.insert(Server::new(pool, number, lane, phase, timeout));
+        let mut server = Server::new(pool, number, lane, phase, timeout);
+        server.greeting = Greeting::new(setup.password.as_ref(), setup.database, self.now);
+        let key = self.servers.insert(server);
         *self.pools[pool as usize].connection(number, lane) = Some(key);
         self.wants.push(match has_name {
             true => Want::Resolve(key),
@@ -269,6 +273,11 @@ impl Pools {
     }
 
     fn log_failure(&mut self, pool: u32, number: u32, why: Option<Errno>) {
+        self.log_server(pool, number, why.map_or("connection closed by the server", Errno::words));
+    }
+
+    /// A line about a server, unless there was one a moment ago.
+    pub(crate) fn log_server(&mut self, pool: u32, number: u32, what: &str) {
         let last = &mut self.logged[pool as usize][number as usize];
         if last.is_some_and(|last| self.now - last < LOG_INTERVAL) {
             return;
@@ -276,8 +285,7 @@ impl Pools {
         *last = Some(self.now);
         let setup = &self.pools[pool as usize].setup;
         let server = &setup.servers[number as usize].0;
-        let why = why.map_or("connection closed by the server", Errno::words);
-        warn!("pool {}: server {server}: {why}", setup.name);
+        warn!("pool {}: server {server}: {what}", setup.name);
     }
 }
 

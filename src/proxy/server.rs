@@ -6,20 +6,22 @@ use std::time::Duration;
 use crate::io::{Address, Chain};
 use crate::limits::{Limits, SEND_BYTES_MAX};
 use crate::proto::resp::ReplyParser;
+use crate::proxy::greeting::Greeting;
 use crate::time::Instant;
 use crate::token::{Key, Role};
 
 /// One connection to a server, shared by clients.
 ///
 /// ```text
-///              address             connected
-///   Resolving ---------> Connecting ---------> Up
-///        |  none, late        |  refused, late  |  end of stream, error, deadline,
-///        |                    v                 |  a byte out of place
-///        +-----------------> Leaving <----------+
+///              address             connected             agreed to
+///   Resolving ---------> Connecting -----------> Greeting -----------> Up
+///        |  none, late        |  refused, late       |  refused         |  end of stream, error,
+///        |                    |                      |                  v  deadline, a byte out
+///        +--------------------+----------------------+--------------> Leaving      of place
 /// ```
 ///
-/// It begins with `Resolving` where the configuration names a host, else with `Connecting`.
+/// It begins with `Resolving` where the configuration names a host, else with `Connecting`. Without
+/// a password and a database there is nothing to greet with, and `Greeting` is skipped.
 ///
 /// Any doubt ends it, and fails whatever waits on it; the next request opens another.
 ///
@@ -36,6 +38,10 @@ pub(crate) struct Server {
     pub(crate) phase: Phase,
     /// What the name of its host stood for when it was looked up.
     pub(crate) resolved: Option<Address>,
+    /// What is still to be said before the first request.
+    pub(crate) greeting: Option<Greeting>,
+    /// Bytes of the greeting that a send has taken and the kernel has not.
+    pub(crate) greeting_in_send: u64,
     /// Requests that no send has taken.
     pub(crate) output: Chain,
     /// Whether a flush has been asked for.
@@ -62,6 +68,8 @@ pub(crate) enum Phase {
     Resolving,
     /// The connect is under way; requests are queued.
     Connecting,
+    /// The password and the database are said, alone; requests are queued.
+    Greeting,
     /// Requests go out and replies come in.
     Up,
     /// It has failed, and the worker has been told to end it.
@@ -130,6 +138,8 @@ impl Server {
             lane,
             phase,
             resolved: None,
+            greeting: None,
+            greeting_in_send: 0,
             output: Chain::new(),
             dirty: false,
             waiters: VecDeque::new(),
@@ -171,9 +181,40 @@ impl Server {
             && self.unsent() <= limits.server_queue_bytes_max as u64 / 2
     }
 
-    /// When the oldest waiting request is overdue.
+    /// Goes on once connected: with the greeting, if there is one.
+    pub(crate) fn begin(&mut self) {
+        self.phase = if self.greeting.is_some() { Phase::Greeting } else { Phase::Up };
+        self.dirty = true;
+    }
+
+    /// What is to be sent next, which may be nothing: the greeting, and then the requests.
+    #[inline]
+    pub(crate) fn take_output(&mut self) -> Chain {
+        self.dirty = false;
+        if let Some(greeting) = &mut self.greeting {
+            let output = greeting.take().unwrap_or_default();
+            self.greeting_in_send += output.len() as u64;
+            return output;
+        }
+        self.taken += self.output.len() as u64;
+        std::mem::take(&mut self.output)
+    }
+
+    /// `bytes` of what was taken have been sent.
+    #[inline]
+    pub(crate) fn note_sent(&mut self, bytes: u64) {
+        let greeted = bytes.min(self.greeting_in_send);
+        self.greeting_in_send -= greeted;
+        self.sent += bytes - greeted;
+    }
+
+    /// When the oldest waiting request is overdue, or the greeting, which is older than all.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        Some(self.waiters.front()?.since + self.timeout?)
+        let since = match &self.greeting {
+            Some(greeting) => greeting.since(),
+            None => self.waiters.front()?.since,
+        };
+        Some(since + self.timeout?)
     }
 
     fn unsent(&self) -> u64 {

@@ -24,6 +24,8 @@ fn proxy(limits: Limits) -> Proxy {
         keep_alive: None,
         server_connections: 1,
         preconnect: false,
+        password: None,
+        database: 0,
     };
     Proxy::new(vec![setup], limits, 1)
 }
@@ -233,4 +235,97 @@ fn elements_of_a_reply_that_nobody_waits_for_are_not_recorded() {
     receive(&mut proxy, server, &b":1\r\n".repeat(10_000));
     let server = proxy.pools.servers.find(server).expect("still up");
     assert_eq!(server.parser.elements(), []);
+}
+
+/// A proxy whose servers want a password and a database; its clients have said the password.
+fn guarded(limits: Limits, timeout: Option<Duration>) -> (Proxy, Key) {
+    let mut proxy = proxy(limits);
+    let setup = &mut proxy.pools.pools[0].setup;
+    setup.password = Some(crate::config::Secret::new("secret".to_owned()));
+    setup.database = 3;
+    setup.timeout = timeout;
+    let client = proxy.on_accept(0);
+    receive(&mut proxy, client, b"AUTH secret\r\n");
+    let said = proxy.take_output(client).expect("a reply");
+    assert_eq!(said.to_vec(), b"+OK\r\n");
+    proxy.on_sent(at(1), client, 5);
+    (proxy, client)
+}
+
+fn sent(proxy: &mut Proxy, server: Key) -> Vec<u8> {
+    let Some(output) = proxy.take_output(server) else { return Vec::new() };
+    let bytes = output.to_vec();
+    proxy.on_sent(at(1), server, bytes.len());
+    bytes
+}
+
+#[test]
+fn a_greeting_is_said_word_by_word_before_any_request() {
+    let (mut proxy, client) = guarded(Limits::default(), None);
+    receive(&mut proxy, client, b"*2\r\n$3\r\nGET\r\n$1\r\na\r\n");
+    let server = connect_all(&mut proxy)[0];
+    assert_eq!(sent(&mut proxy, server), b"*2\r\n$4\r\nAUTH\r\n$6\r\nsecret\r\n");
+    for byte in b"+OK\r\n" {
+        assert_eq!(sent(&mut proxy, server), b"");
+        receive(&mut proxy, server, &[*byte]);
+    }
+    assert!(wants(&mut proxy).contains(&Want::Flush(server)));
+    assert_eq!(sent(&mut proxy, server), b"*2\r\n$6\r\nSELECT\r\n$1\r\n3\r\n");
+    assert_eq!(sent(&mut proxy, server), b"");
+    receive(&mut proxy, server, b"+OK\r\n");
+    assert!(wants(&mut proxy).contains(&Want::Flush(server)));
+    assert_eq!(sent(&mut proxy, server), b"*2\r\n$3\r\nGET\r\n$1\r\na\r\n");
+    receive(&mut proxy, server, b"$1\r\nx\r\n");
+    assert_eq!(sent(&mut proxy, client), b"$1\r\nx\r\n");
+    assert_eq!((proxy.counters().replies, proxy.counters().server_failures), (1, 0));
+}
+
+#[test]
+fn a_reply_before_its_word_or_too_many_or_too_long_ends_the_greeting() {
+    let long = [&b"-"[..], &[b'x'; 2000]].concat();
+    let streams: [&[u8]; 4] = [b"+OK\r\n+OK\r\n", b":1\r\n", b"$-1\r\n", &long];
+    for asked in [false, true] {
+        for stream in streams {
+            let (mut proxy, client) = guarded(Limits::default(), None);
+            receive(&mut proxy, client, b"GET a\r\n");
+            let server = connect_all(&mut proxy)[0];
+            if asked {
+                sent(&mut proxy, server);
+            }
+            receive(&mut proxy, server, stream);
+            assert!(wants(&mut proxy).contains(&Want::Close(server)));
+            assert_eq!(sent(&mut proxy, client), b"-ERR Invalid argument\r\n");
+            assert_eq!(sent(&mut proxy, server), b"");
+        }
+    }
+}
+
+#[test]
+fn a_greeting_is_overdue_from_its_connect_and_fails_once() {
+    let (mut proxy, client) = guarded(Limits::default(), Some(Duration::from_secs(2)));
+    receive(&mut proxy, client, b"GET a\r\n");
+    let server = connect_all(&mut proxy)[0];
+    sent(&mut proxy, server);
+    assert_eq!(proxy.receive_within(at(2), server), Some(Duration::from_secs(1)));
+    proxy.on_tick(at(2));
+    assert_eq!(proxy.counters().server_timeouts, 0);
+    proxy.on_tick(at(3));
+    proxy.on_tick(at(4));
+    assert_eq!(proxy.counters().server_timeouts, 1);
+    assert_eq!(sent(&mut proxy, client), b"-ERR Connection timed out\r\n");
+}
+
+#[test]
+fn a_refusal_reaches_all_who_wait_in_the_servers_words() {
+    let limits = Limits { server_queue_requests_max: 1, ..Limits::default() };
+    let (mut proxy, client) = guarded(limits, None);
+    receive(&mut proxy, client, b"GET a\r\nGET a\r\n");
+    let first = connect_all(&mut proxy)[0];
+    sent(&mut proxy, first);
+    receive(&mut proxy, first, b"-LOADING wait\r\n");
+    assert_eq!(sent(&mut proxy, client), b"-LOADING wait\r\n");
+    proxy.run_ready(at(1));
+    let second = connect_all(&mut proxy)[0];
+    assert_ne!(first, second, "the request that waited for room asks again");
+    assert!(sent(&mut proxy, second).starts_with(b"*2\r\n$4\r\nAUTH\r\n"));
 }

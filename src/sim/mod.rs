@@ -37,6 +37,7 @@ pub use client::{ClientScript, Cut, Ended, Exchange, Leaves, Outcome, Reads};
 pub use faults::{Fault, Faults};
 pub use ledger::{Reply, mark_of, marked, range_end};
 pub use random::Random;
+pub use redis::Wanted;
 pub use resp::{array, bulk, integer, request};
 pub use ring::SimRing;
 pub use server::{AWAY_MAX, Change, Mischief, ServerScript};

@@ -11,10 +11,51 @@ pub(super) struct Data {
     values: BTreeMap<Vec<u8>, Value>,
 }
 
+/// What a server wants to hear on a connection before it serves it.
+#[derive(Clone, Debug, Default)]
+pub struct Wanted {
+    /// The argument of AUTH.
+    pub password: Option<String>,
+    /// The argument of SELECT; 0 is where a connection begins.
+    pub database: u32,
+}
+
+/// What has been said on one connection.
+#[derive(Default)]
+pub(super) struct Said {
+    authenticated: bool,
+    database: u32,
+}
+
 enum Value {
     Text(Vec<u8>),
     List(Vec<Vec<u8>>),
     Hash(BTreeMap<Vec<u8>, Vec<u8>>),
+}
+
+impl Said {
+    /// The reply to an AUTH or a SELECT; none to what is to be carried out.
+    ///
+    /// Panics when a request comes before all that is wanted was said, or in another order.
+    pub(super) fn hear(&mut self, request: &[Vec<u8>], wanted: &Wanted) -> Option<Vec<u8>> {
+        let is = |name: &[u8]| request[0].eq_ignore_ascii_case(name);
+        if is(b"AUTH") {
+            assert!(self.database == 0, "AUTH comes behind SELECT");
+            let Some(password) = &wanted.password else { return Some(NO_PASSWORD.to_vec()) };
+            self.authenticated = request[1..] == [password.clone().into_bytes()];
+            let reply = if self.authenticated { OK } else { WRONG_PASSWORD };
+            return Some(reply.to_vec());
+        }
+        let name = String::from_utf8_lossy(&request[0]);
+        assert!(self.authenticated || wanted.password.is_none(), "{name} comes before AUTH");
+        if is(b"SELECT") {
+            self.database = wanted.database;
+            let is_right = request[1..] == [wanted.database.to_string().into_bytes()];
+            return Some(if is_right { OK } else { NO_DATABASE }.to_vec());
+        }
+        assert_eq!(self.database, wanted.database, "{name} comes before SELECT");
+        None
+    }
 }
 
 impl Data {
@@ -206,6 +247,10 @@ const KNOWN: [&str; 17] = [
     "EXISTS", "TOUCH", "INCR", "LPUSH", "LRANGE", "HSET", "HSCAN",
 ];
 
+const OK: &[u8] = b"+OK\r\n";
+const NO_PASSWORD: &[u8] = b"-ERR Client sent AUTH, but no password is set\r\n";
+const WRONG_PASSWORD: &[u8] = b"-WRONGPASS invalid username-password pair or user is disabled.\r\n";
+const NO_DATABASE: &[u8] = b"-ERR DB index is out of range\r\n";
 const WRONG_TYPE: &[u8] = b"-WRONGTYPE Operation against a key holding the wrong kind of value\r\n";
 
 #[cfg(test)]
@@ -215,6 +260,36 @@ mod tests {
     fn answer(data: &mut Data, line: &str) -> String {
         let request: Vec<_> = line.split(' ').map(|word| word.as_bytes().to_vec()).collect();
         String::from_utf8(data.carry_out(&request, &mut Vec::new())).unwrap()
+    }
+
+    fn said(lines: &[&str]) -> Vec<Option<String>> {
+        let wanted = Wanted { password: Some("pw".to_owned()), database: 3 };
+        let mut said = Said::default();
+        let mut hear = |line: &str| {
+            let request: Vec<_> = line.split(' ').map(|word| word.as_bytes().to_vec()).collect();
+            said.hear(&request, &wanted).map(|reply| String::from_utf8(reply).unwrap())
+        };
+        lines.iter().map(|line| hear(line)).collect()
+    }
+
+    #[test]
+    fn a_connection_is_served_once_all_is_said() {
+        let replies = said(&["AUTH other", "AUTH pw", "SELECT 3", "GET a"]);
+        assert!(replies[0].as_ref().is_some_and(|reply| reply.starts_with("-WRONGPASS")));
+        assert_eq!(replies[1..3], [Some("+OK\r\n".to_owned()), Some("+OK\r\n".to_owned())]);
+        assert_eq!(replies[3], None);
+    }
+
+    #[test]
+    #[should_panic(expected = "SELECT comes before AUTH")]
+    fn a_database_before_the_password_is_a_defect() {
+        said(&["SELECT 3"]);
+    }
+
+    #[test]
+    #[should_panic(expected = "GET comes before SELECT")]
+    fn a_request_before_the_database_is_a_defect() {
+        said(&["AUTH pw", "GET a"]);
     }
 
     #[test]

@@ -21,6 +21,8 @@ pub struct ServerScript {
     pub changes: Vec<(Duration, Change)>,
     /// Mischief at the request of this number, counted from 1 over all connections.
     pub mischief: Vec<(u64, Mischief)>,
+    /// What it wants to hear on each connection before anything else.
+    pub wanted: redis::Wanted,
 }
 
 /// Something that happens to a server.
@@ -79,6 +81,7 @@ pub(super) struct Server {
     /// By time; what is next is in front.
     changes: VecDeque<(Instant, Change)>,
     mischief: BTreeMap<u64, Mischief>,
+    wanted: redis::Wanted,
     door: Door,
     stalled: bool,
     connections: Vec<Connection>,
@@ -100,6 +103,7 @@ struct Connection {
     requests: VecDeque<Vec<Vec<u8>>>,
     output: VecDeque<u8>,
     busy_until: Instant,
+    said: redis::Said,
     /// What to do once `output` is written.
     then: Then,
     /// A reply that it will send again, and when.
@@ -126,6 +130,7 @@ impl Server {
             latency: script.latency,
             changes: changes.into(),
             mischief: script.mischief.into_iter().collect(),
+            wanted: script.wanted,
             door: Door::Open,
             stalled: false,
             connections: Vec::new(),
@@ -155,6 +160,7 @@ impl Server {
             requests: VecDeque::new(),
             output: VecDeque::new(),
             busy_until: now,
+            said: redis::Said::default(),
             then: Then::GoOn,
             again: None,
         });
@@ -304,7 +310,15 @@ impl Server {
     fn carry_out(&mut self, place: usize, request: &[Vec<u8>], net: &mut Network) {
         self.requests += 1;
         let mut findings = Vec::new();
-        let reply = self.data.carry_out(request, &mut findings);
+        let connection = &mut self.connections[place];
+        let reply = match connection.said.hear(request, &self.wanted) {
+            Some(reply) => {
+                let is_alone = connection.requests.is_empty() && connection.input.is_empty();
+                assert!(is_alone, "something is sent before a greeting is answered");
+                reply
+            }
+            None => self.data.carry_out(request, &mut findings),
+        };
         let planned = self.mischief.remove(&self.requests);
         let mischief = planned.or_else(|| Self::whim(net, reply.len()));
         net.ledger.carried_out(self.index, net.now, request, &reply, findings);

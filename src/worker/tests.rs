@@ -39,6 +39,8 @@ fn worker(
         keep_alive: None,
         server_connections: 1,
         preconnect: false,
+        password: None,
+        database: 0,
     };
     let setup = Setup {
         number: 0,

@@ -5,6 +5,7 @@
 
 mod author;
 mod endings;
+mod greetings;
 mod names;
 mod races;
 mod scenarios;

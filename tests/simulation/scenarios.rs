@@ -10,6 +10,7 @@ use ringcracker::sim::{
 
 use crate::author::{Author, with_keys};
 use crate::endings;
+use crate::greetings;
 use crate::names;
 use crate::races;
 use crate::tally::Tally;
@@ -39,6 +40,7 @@ pub const ALL: &[Scenario] = named![
     in_a_storm_every_request_is_answered_rightly_or_with_an_error,
     names::a_name_is_looked_up_at_each_connect,
     names::a_slow_look_up_fails_requests_in_time_and_no_others,
+    greetings::nothing_reaches_a_server_before_its_greeting_is_over,
     endings::a_drain_answers_what_was_read,
     endings::a_drain_answers_what_was_put_aside,
     races::a_flood_starves_nobody,

@@ -8,7 +8,7 @@ use ringcracker::distribution::DistributionKind;
 use ringcracker::hash::{HashKind, HashTag};
 use ringcracker::sim::{
     AWAY_MAX, ClientScript, Cut, Ended, Exchange, Fault, Faults, Leaves, Random, Reads,
-    ServerScript, Settings, bulk, request,
+    ServerScript, Settings, Wanted, bulk, request,
 };
 
 use crate::author::Author;
@@ -21,8 +21,13 @@ pub fn run(seed: u64) -> Tally {
     let storm = random.chance(600).then(|| Storm::new(&mut random));
     let settings = settings(&mut random, storm.as_ref());
     let slowest = if storm.is_some() { 300 } else { 2000 };
-    let servers =
-        (0..random.between(1, 4)).map(|_| server(&mut random, &settings, slowest)).collect();
+    let wanted = Wanted {
+        password: random.chance(200).then(|| "password".to_owned()),
+        database: random.pick(&[0, 0, 0, 0, 7]),
+    };
+    let servers = (0..random.between(1, 4))
+        .map(|_| ServerScript { wanted: wanted.clone(), ..server(&mut random, &settings, slowest) })
+        .collect();
     let mut world = World::new(seed, settings.clone(), servers);
     set_up(&mut world, storm.as_ref());
     let value_bytes = value_bytes(&mut world.random, &settings);

@@ -6,12 +6,15 @@ use std::time::Duration;
 
 use ringcracker::checked::Checked;
 use ringcracker::config::Access;
+use ringcracker::config::Secret;
 use ringcracker::distribution::{DistributionKind, Node, RoutingTable};
 use ringcracker::hash::{HashKind, HashTag};
 use ringcracker::io::{Address, Fd, KeepAlive};
 use ringcracker::limits::{Limits, STASH_BYTES_MAX};
 use ringcracker::proxy::{Holdings, PoolSetup};
-use ringcracker::sim::{ClientScript, Exchange, Fault, Random, ServerScript, Settings, SimRing};
+use ringcracker::sim::{
+    ClientScript, Exchange, Fault, Random, ServerScript, Settings, SimRing, Wanted, request,
+};
 use ringcracker::time::Instant;
 use ringcracker::worker::{ListenerSetup, Mail, Running, Setup, Shared, Worker};
 
@@ -31,6 +34,8 @@ pub struct World {
     pub preconnect: bool,
     /// Servers that the pool knows by name.
     pub names: Names,
+    /// What servers and clients are to be greeted with, and greet with.
+    pub wanted: Wanted,
     /// Another worker accepts, and deals the clients to this one by mail.
     pub dealt: bool,
     /// Signals that arrive, by time, from the beginning of the run.
@@ -63,6 +68,7 @@ impl World {
         let mut ring = SimRing::new(seed, settings.clone());
         let listener = ring.listen();
         let count = servers.len();
+        let wanted = servers.first().map(|script| script.wanted.clone()).unwrap_or_default();
         for (index, script) in servers.into_iter().enumerate() {
             ring.add_server(address(index), script);
         }
@@ -77,6 +83,7 @@ impl World {
             server_connections: 1,
             preconnect: false,
             names: Names::default(),
+            wanted,
             dealt: false,
             signals: Vec::new(),
             drains: None,
@@ -124,7 +131,12 @@ impl World {
             .expect("every server has keys")
     }
 
-    pub fn client(&mut self, exchanges: Vec<Exchange>) -> ClientScript {
+    /// A client of these requests, and of the password before them if there is one.
+    pub fn client(&mut self, mut exchanges: Vec<Exchange>) -> ClientScript {
+        if let Some(password) = &self.wanted.password {
+            let auth = request(&[b"AUTH", password.as_bytes()]);
+            exchanges.insert(0, Exchange::new(auth, b"+OK\r\n".to_vec()));
+        }
         ClientScript::new(self.listener, exchanges)
     }
 
@@ -142,6 +154,8 @@ impl World {
             keep_alive: self.keep_alive,
             server_connections: self.server_connections,
             preconnect: self.preconnect,
+            password: self.wanted.password.clone().map(Secret::new),
+            database: self.wanted.database,
         };
         let access = Access::default();
         let listener = ListenerSetup { fd: self.listener, pool: 0, clients_max: None, access };

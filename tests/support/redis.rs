@@ -35,7 +35,12 @@ impl Redis {
 
     /// One that listens on a unix socket only.
     pub fn start_on_unix_socket() -> Self {
-        Self::start_at(Place::Unix(PathBuf::new()), &[])
+        Self::start_on_unix_socket_with(&[])
+    }
+
+    /// The same, with further options.
+    pub fn start_on_unix_socket_with(options: &[&str]) -> Self {
+        Self::start_at(Place::Unix(PathBuf::new()), options)
     }
 
     fn start_at(mut place: Place, options: &[&str]) -> Self {
@@ -104,7 +109,10 @@ impl Redis {
             };
             client.is_ok_and(|mut client| {
                 client.try_send(&command(&["PING"])).is_ok()
-                    && client.try_line().is_ok_and(|line| line == b"+PONG\r\n")
+                    // One with a password is up, too, when it asks for it.
+                    && client.try_line().is_ok_and(|line| {
+                        line == b"+PONG\r\n" || line.starts_with(b"-NOAUTH")
+                    })
             })
         });
         assert!(answers, "redis-server does not answer: {}", self.log());

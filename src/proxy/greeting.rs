@@ -1,0 +1,223 @@
+//! What a server connection says before anything else: its password, and then its database.
+
+use std::collections::VecDeque;
+
+use crate::config::Secret;
+use crate::io::{Buffer, Chain};
+use crate::limits::GREETING_REPLY_BYTES_MAX;
+use crate::proto::resp::ReplyStep;
+use crate::proxy::deliver::{self, Step};
+use crate::proxy::server::{Phase, Server};
+use crate::proxy::{Proxy, Want};
+use crate::time::Instant;
+use crate::token::Key;
+
+/// The greeting of one connection. A word is sent alone, and the next one, or the first request,
+/// only when its reply has been read.
+///
+/// ```text
+///   asked: false --take--> true --"+OK"--> the next word, or the greeting is over
+///                           |  "-..."
+///                           +-----> the connection ends; its words go to whoever waits
+/// ```
+///
+/// twemproxy sends SELECT before AUTH and looks at neither reply (`nc_redis.c`,
+/// `redis_post_connect`, `redis_add_auth`), so that a refusal ends in database 0.
+pub(crate) struct Greeting {
+    /// When the connection was opened; its deadline runs from here.
+    since: Instant,
+    /// What the server has not agreed to.
+    words: VecDeque<Word>,
+    /// Whether the first of `words` has been taken by a send.
+    asked: bool,
+}
+
+struct Word {
+    /// Its name, for the log.
+    name: String,
+    request: Vec<u8>,
+    /// What its reply may not repeat to anybody.
+    secret: Option<Secret>,
+}
+
+/// What the server says to a word.
+#[derive(Debug, PartialEq, Eq)]
+enum Verdict {
+    Agreed,
+    /// It has no password, so that anybody may use it.
+    NeedsNone,
+    Refused,
+    /// It is not an answer to this.
+    Doubt,
+}
+
+impl Greeting {
+    /// What is said to a server with this password and database; `None` when there is nothing.
+    pub(crate) fn new(password: Option<&Secret>, database: u32, since: Instant) -> Option<Self> {
+        let mut words = VecDeque::new();
+        if let Some(password) = password {
+            let request = request(&[b"AUTH", password.reveal().as_bytes()]);
+            words.push_back(Word {
+                name: "AUTH".to_owned(),
+                request,
+                secret: Some(password.clone()),
+            });
+        }
+        if database > 0 {
+            let number = database.to_string();
+            let request = request(&[b"SELECT", number.as_bytes()]);
+            words.push_back(Word { name: format!("SELECT {number}"), request, secret: None });
+        }
+        (!words.is_empty()).then_some(Self { since, words, asked: false })
+    }
+
+    /// When it began, with the connect.
+    pub(crate) fn since(&self) -> Instant {
+        self.since
+    }
+
+    /// What is to be sent now: each word once.
+    pub(crate) fn take(&mut self) -> Option<Chain> {
+        if self.asked {
+            return None;
+        }
+        self.asked = true;
+        let mut output = Chain::new();
+        output.push_copy(&self.words.front()?.request);
+        Some(output)
+    }
+}
+
+impl Word {
+    fn judge(&self, reply: &[u8]) -> Verdict {
+        match reply.first() {
+            Some(b'+') => Verdict::Agreed,
+            Some(b'-') if self.secret.is_some() && needs_none(reply) => Verdict::NeedsNone,
+            Some(b'-') => Verdict::Refused,
+            Some(_) | None => Verdict::Doubt,
+        }
+    }
+
+    /// The refusal as clients and the log may have it: a server that does not know AUTH repeats
+    /// its arguments, and may cut them short.
+    fn without_secret(&self, reply: Vec<u8>) -> Vec<u8> {
+        let Some(secret) = &self.secret else { return reply };
+        let secret = secret.reveal().as_bytes();
+        let front = &secret[..secret.len().min(SECRET_FRONT_BYTES)];
+        if memchr::memmem::find(&reply, front).is_none() {
+            return reply;
+        }
+        WITHHELD.to_vec()
+    }
+}
+
+/// Reads the reply to a word in the bytes that stand at `at`. The server is in `Phase::Greeting`.
+pub(crate) fn next_reply(proxy: &mut Proxy, key: Key, buffer: &mut Buffer, at: usize) -> Step {
+    let Some(server) = proxy.pools.servers.find_mut(key) else { return Step::Partial };
+    let Server { greeting, parser, partial, .. } = server;
+    let Some(greeting) = greeting.as_mut().filter(|greeting| greeting.asked) else {
+        return Step::Doubt;
+    };
+    let end = match parser.parse(&buffer[at..]) {
+        ReplyStep::Partial if parser.bytes_so_far() <= GREETING_REPLY_BYTES_MAX => {
+            partial.push_copy(&buffer[at..]);
+            return Step::Partial;
+        }
+        ReplyStep::Reply { end } if parser.len() <= GREETING_REPLY_BYTES_MAX => at + end,
+        ReplyStep::Partial | ReplyStep::Reply { .. } | ReplyStep::Bad(_) => return Step::Doubt,
+    };
+    let mut reply = partial.to_vec();
+    reply.extend_from_slice(&buffer[at..end]);
+    partial.clear();
+    let Some(word) = greeting.words.pop_front() else { return Step::Doubt };
+    greeting.asked = false;
+    let is_over = greeting.words.is_empty();
+    let verdict = word.judge(&reply);
+    match verdict {
+        Verdict::Doubt => return Step::Doubt,
+        Verdict::Refused => {
+            let reply = word.without_secret(reply);
+            deliver::refuse_server(proxy, key, &word.name, &reply);
+            return Step::Partial;
+        }
+        Verdict::Agreed | Verdict::NeedsNone => {}
+    }
+    if is_over {
+        server.greeting = None;
+        server.phase = Phase::Up;
+    }
+    server.dirty = true;
+    let (pool, number) = (server.pool, server.number);
+    proxy.pools.wants.push(Want::Flush(key));
+    if verdict == Verdict::NeedsNone {
+        proxy.pools.log_server(pool, number, "has no password, and is used without");
+    }
+    Step::Settled { end }
+}
+
+/// Whether a server says that it has no password. twemproxy goes on then, and there is nothing
+/// that could be wrong with it. Source: redis 7.0 `acl.c`, redis 5.0 `server.c` (`authCommand`).
+fn needs_none(reply: &[u8]) -> bool {
+    reply.starts_with(b"-ERR Client sent AUTH, but no password is set")
+        || reply.starts_with(b"-ERR AUTH <password> called without any password configured")
+}
+
+fn request(arguments: &[&[u8]]) -> Vec<u8> {
+    let mut bytes = format!("*{}\r\n", arguments.len()).into_bytes();
+    for argument in arguments {
+        bytes.extend_from_slice(format!("${}\r\n", argument.len()).as_bytes());
+        bytes.extend_from_slice(argument);
+        bytes.extend_from_slice(b"\r\n");
+    }
+    bytes
+}
+
+/// As much of a password as would give it away.
+const SECRET_FRONT_BYTES: usize = 8;
+
+/// Said in place of a refusal that has the password in it.
+const WITHHELD: &[u8] = b"-ERR the server refuses AUTH, and its words repeat the password\r\n";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn word(password: &str) -> Word {
+        let secret = Secret::new(password.to_owned());
+        let mut greeting = Greeting::new(Some(&secret), 0, Instant::default()).expect("AUTH");
+        greeting.words.pop_front().expect("AUTH")
+    }
+
+    #[test]
+    fn a_word_is_said_once_and_the_password_comes_first() {
+        let secret = Secret::new("pw".to_owned());
+        let mut greeting = Greeting::new(Some(&secret), 12, Instant::default()).expect("two words");
+        let first = greeting.take().expect("AUTH").to_vec();
+        assert_eq!(first, b"*2\r\n$4\r\nAUTH\r\n$2\r\npw\r\n");
+        assert!(greeting.take().is_none());
+        assert_eq!(greeting.words[1].request, b"*2\r\n$6\r\nSELECT\r\n$2\r\n12\r\n");
+        assert!(Greeting::new(None, 0, Instant::default()).is_none());
+    }
+
+    #[test]
+    fn only_a_status_is_an_agreement() {
+        let verdicts = [
+            (&b"+OK\r\n"[..], Verdict::Agreed),
+            (b"-WRONGPASS no\r\n", Verdict::Refused),
+            (b"-LOADING wait\r\n", Verdict::Refused),
+            (b":1\r\n", Verdict::Doubt),
+            (b"$2\r\nOK\r\n", Verdict::Doubt),
+            (b"-ERR Client sent AUTH, but no password is set\r\n", Verdict::NeedsNone),
+        ];
+        for (reply, verdict) in verdicts {
+            assert_eq!(word("secret").judge(reply), verdict, "{}", reply.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn a_refusal_that_repeats_the_password_is_withheld() {
+        let echo = b"-ERR unknown command 'AUTH', with args beginning with: 'a long s\r\n";
+        assert_eq!(word("a long secret").without_secret(echo.to_vec()), WITHHELD);
+        assert_eq!(word("another").without_secret(echo.to_vec()), echo);
+    }
+}
