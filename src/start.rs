@@ -26,11 +26,11 @@ use ringcracker::distribution::RoutingTable;
 use ringcracker::io::{Address, Fd, WaitError};
 use ringcracker::limits::{DESCRIPTORS_RESERVED, FREE_BYTES_MAX, Limits};
 use ringcracker::logging::Log;
-use ringcracker::proxy::PoolSetup;
+use ringcracker::proxy::{Ejecting, PoolSetup};
 use ringcracker::ring::{self, CannotRun, Options, Uring};
 use ringcracker::sys::sockets::{ListenOn, ListenOptions};
 use ringcracker::sys::{memory, process, signals, sockets};
-use ringcracker::worker::{ListenerSetup, Running, Setup, Shared, Worker};
+use ringcracker::worker::{Ejection, Health, ListenerSetup, Running, Setup, Shared, Worker};
 
 /// Why the program does not run, in one line with the remedy.
 #[derive(Debug, thiserror::Error)]
@@ -87,7 +87,8 @@ fn run_logged(cli: &Cli, config: &Config, signals: Fd, log: &Log) -> Result<(), 
     let options = ring_options()?;
     let limits = limits(config, workers, &options)?;
     let pools: Vec<PoolSetup> = config.pools.iter().map(pool_setup).collect::<Result<_, _>>()?;
-    let shared = Arc::new(Shared::new(workers, pools.len())?);
+    let health = Health::new(config.pools.iter().map(ejection).collect());
+    let shared = Arc::new(Shared::new(workers, pools.len())?.with_health(health));
     let listeners = listen_all(config)?;
     let ring = ring_of(&shared, 0, Options { signals: Some(signals), ..options.clone() })?;
     watch_memory()?;
@@ -281,13 +282,29 @@ fn pool_setup(pool: &Pool) -> Result<PoolSetup, StartError> {
         let failed = |why| StartError::Resolve { pool: pool.name.clone(), why };
         servers.push((server.name.clone(), server.resolve().map_err(failed)?));
     }
+    let (hash, tag, kind) = (pool.hash, pool.hash_tag, pool.distribution);
+    let routing = RoutingTable::new(hash, tag, kind, &nodes, &ejected);
     Ok(PoolSetup {
         name: pool.name.clone(),
-        routing: RoutingTable::new(pool.hash, pool.hash_tag, pool.distribution, &nodes, &ejected),
+        routing: Arc::new(routing),
         servers,
         timeout: pool.timeout,
         server_connections: pool.server_connections,
         preconnect: pool.preconnect,
+        ejecting: pool.auto_eject_hosts.then_some(Ejecting { on_oom: pool.eject_on_oom }),
+    })
+}
+
+/// How a pool ejects servers, if it does.
+fn ejection(pool: &Pool) -> Option<Ejection> {
+    pool.auto_eject_hosts.then(|| Ejection {
+        pool: pool.name.clone(),
+        failure_limit: pool.server_failure_limit,
+        retry_after: pool.server_retry_timeout,
+        hash: pool.hash,
+        hash_tag: pool.hash_tag,
+        distribution: pool.distribution,
+        nodes: pool.nodes(),
     })
 }
 

@@ -192,6 +192,7 @@ impl<'d, 'f> Keys<'d, 'f> {
             server_failure_limit: self
                 .read("server_failure_limit", value::number)
                 .unwrap_or(SERVER_FAILURE_LIMIT),
+            eject_on_oom: self.read("eject_on_oom", value::boolean).unwrap_or(false),
             servers: self.servers(),
         };
         self.relations(&pool);
@@ -332,8 +333,8 @@ const BACKLOG: u32 = 512;
 const SERVER_RETRY_TIMEOUT_MS: u64 = 30_000;
 const SERVER_FAILURE_LIMIT: u32 = 2;
 
-/// twemproxy's keys (`conf_commands` in `nc_conf.c`).
-const KEYS: [&str; 18] = [
+/// twemproxy's keys (`conf_commands` in `nc_conf.c`), and our own.
+const KEYS: [&str; 19] = [
     "listen",
     "hash",
     "hash_tag",
@@ -351,6 +352,7 @@ const KEYS: [&str; 18] = [
     "server_connections",
     "server_retry_timeout",
     "server_failure_limit",
+    "eject_on_oom",
     "servers",
 ];
 

@@ -60,6 +60,8 @@ pub struct Pool {
     pub server_retry_timeout: Duration,
     /// Failures in a row after which a server is ejected. Default 2.
     pub server_failure_limit: u32,
+    /// Whether the reply `-OOM` is a failure too. A key of our own; default false.
+    pub eject_on_oom: bool,
     /// At least one, sorted by name as `distribution::server_order` does: the index of a server
     /// is part of how keys are shared out.
     pub servers: Vec<Server>,

@@ -15,7 +15,4 @@ pub fn check(pool: &Pool, mut fault: impl FnMut(&'static str, &'static str)) {
     if pool.redis_db > 0 {
         fault("redis_db", "is not supported yet; leave it out, or write 0");
     }
-    if pool.auto_eject_hosts {
-        fault("auto_eject_hosts", "is not supported yet; leave it out, or write false");
-    }
 }

@@ -60,6 +60,7 @@ fn next_reply(proxy: &mut Proxy, key: Key, buffer: &mut Buffer, at: usize) -> St
         ReplyStep::Reply { end } => {
             server.waiters.pop_front();
             proxy.pools.counters.replies += 1;
+            proxy.pools.note_reply(key, buffer, at..at + end);
             settle(proxy, key, waiter, buffer, at..at + end);
             Step::Settled { end: at + end }
         }

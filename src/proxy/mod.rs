@@ -18,6 +18,7 @@ mod deliver;
 mod dispatch;
 mod fragment;
 mod gather;
+mod health;
 mod holdings;
 mod listener;
 mod local;
@@ -36,6 +37,7 @@ use bytes::Bytes;
 use log::debug;
 
 pub use counters::Counters;
+pub use health::{Ejecting, Sign, Vital};
 pub use holdings::Holdings;
 pub use listener::Occupancy;
 pub use pool::PoolSetup;

@@ -1,9 +1,11 @@
 //! A pool: how its keys find a server, and the connections to each.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::distribution::RoutingTable;
 use crate::io::Address;
+use crate::proxy::health::Ejecting;
 use crate::token::Key;
 
 /// What a worker is told about a pool.
@@ -12,7 +14,7 @@ pub struct PoolSetup {
     /// The pool's name, for the log.
     pub name: String,
     /// Which server a key belongs to.
-    pub routing: RoutingTable,
+    pub routing: Arc<RoutingTable>,
     /// Its servers, in the order of `routing`: name and address.
     pub servers: Vec<(String, Address)>,
     /// How long a request may wait for its reply; `None` is for ever.
@@ -21,6 +23,8 @@ pub struct PoolSetup {
     pub server_connections: u32,
     /// Whether servers are connected before the first request.
     pub preconnect: bool,
+    /// How servers are judged, if those that fail are left out; `None`: they never are.
+    pub ejecting: Option<Ejecting>,
 }
 
 /// A pool and the state of its connections.
@@ -29,13 +33,16 @@ pub(crate) struct Pool {
     /// For each server, for each lane: the connection, if there is one.
     connections: Vec<Option<Key>>,
     next_lane: u32,
+    /// For each server: whether failures are counted that its next reply undoes.
+    pub(crate) failing: Vec<bool>,
 }
 
 impl Pool {
     pub(crate) fn new(setup: PoolSetup) -> Self {
         assert!(setup.server_connections > 0, "the configuration checks it");
         let connections = vec![None; setup.servers.len() * setup.server_connections as usize];
-        Self { setup, connections, next_lane: 0 }
+        let failing = vec![false; setup.servers.len()];
+        Self { setup, connections, next_lane: 0, failing }
     }
 
     /// Which of a server's connections the next client uses.

@@ -9,7 +9,7 @@ use crate::proxy::pool::{Pool, PoolSetup};
 use crate::proxy::server::{Phase, Server, Waiter};
 use crate::proxy::slots::Slots;
 use crate::proxy::source::Source;
-use crate::proxy::{Counters, Want};
+use crate::proxy::{Counters, Sign, Want};
 use crate::time::Instant;
 use crate::token::{Key, Role};
 
@@ -21,6 +21,8 @@ pub(crate) struct Pools {
     pub(crate) counters: Counters,
     /// What the worker is asked to do.
     pub(crate) wants: Vec<Want>,
+    /// What became known of servers in pools that eject.
+    pub(crate) signs: Vec<Sign>,
     /// The time of the event at hand.
     pub(crate) now: Instant,
     /// The number of the turn at hand, for the clients' budgets; wraps.
@@ -46,6 +48,7 @@ impl Pools {
             limits,
             counters: Counters::default(),
             wants: Vec::new(),
+            signs: Vec::new(),
             now: Instant::default(),
             turn: 0,
             routes: Vec::new(),
@@ -182,6 +185,7 @@ impl Pools {
         *self.pools[pool as usize].connection(number, lane) = None;
         self.wants.push(Want::Close(key));
         self.counters.server_failures += 1;
+        self.note_failure(pool, number);
         self.log_failure(pool, number, why);
         (waiters, blocked)
     }

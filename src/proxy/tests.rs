@@ -12,17 +12,18 @@ fn proxy(limits: Limits) -> Proxy {
     let address = Address::Unix("/nowhere".into());
     let setup = PoolSetup {
         name: "alpha".to_owned(),
-        routing: RoutingTable::new(
+        routing: std::sync::Arc::new(RoutingTable::new(
             HashKind::default(),
             None,
             DistributionKind::Modula,
             &nodes,
             &[false, false],
-        ),
+        )),
         servers: names.map(|name| (name.to_owned(), address.clone())).to_vec(),
         timeout: None,
         server_connections: 1,
         preconnect: false,
+        ejecting: None,
     };
     Proxy::new(vec![setup], limits, 1)
 }

@@ -56,7 +56,8 @@ pub struct Execution {
     pub key: Vec<u8>,
     /// Which server did it.
     pub server: usize,
-    at: Instant,
+    /// When.
+    pub at: Instant,
     reply: Vec<u8>,
 }
 

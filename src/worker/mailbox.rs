@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::io::Fd;
 use crate::sys::event::Event;
+use crate::worker::health::Health;
 
 /// A message to a worker. Requests never travel this way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +63,7 @@ pub struct Shared {
     mailboxes: Vec<Mailbox>,
     /// Clients of each worker, by pool; counted when dealt, so that the limits are exact.
     clients: Vec<Vec<AtomicU32>>,
+    health: Health,
 }
 
 impl Shared {
@@ -71,7 +73,18 @@ impl Shared {
     pub fn new(workers: usize, pools: usize) -> std::io::Result<Self> {
         let mailboxes = (0..workers).map(|_| Mailbox::new()).collect::<Result<_, _>>()?;
         let counts = || (0..pools).map(|_| AtomicU32::new(0)).collect();
-        Ok(Self { mailboxes, clients: (0..workers).map(|_| counts()).collect() })
+        let clients = (0..workers).map(|_| counts()).collect();
+        Ok(Self { mailboxes, clients, health: Health::new(Vec::new()) })
+    }
+
+    /// With pools that eject servers.
+    pub fn with_health(self, health: Health) -> Self {
+        Self { health, ..self }
+    }
+
+    /// How servers do.
+    pub fn health(&self) -> &Health {
+        &self.health
     }
 
     /// The mailbox of a worker.

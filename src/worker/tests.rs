@@ -32,11 +32,12 @@ fn worker(
     let (kind, hash) = (DistributionKind::Modula, HashKind::Fnv1a64);
     let pool = PoolSetup {
         name: "pool".to_owned(),
-        routing: RoutingTable::new(hash, None, kind, &[node], &[false]),
+        routing: Arc::new(RoutingTable::new(hash, None, kind, &[node], &[false])),
         servers: vec![("server".to_owned(), address)],
         timeout: None,
         server_connections: 1,
         preconnect: false,
+        ejecting: None,
     };
     let setup = Setup {
         number: 0,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use ringcracker::limits::TICK_MS;
 use ringcracker::sim::{
     Change, ClientScript, Cut, Ended, Exchange, Fault, Faults, Leaves, Mischief, Random, Reads,
-    Reply, ServerScript, Settings, bulk, integer, request,
+    Reply, ServerScript, Settings, bulk, integer, marked, request,
 };
 
 use crate::author::{Author, with_keys};
@@ -16,7 +16,7 @@ use crate::world::{Finished, World};
 pub type Scenario = (&'static str, fn(u64) -> Tally);
 
 /// Every scenario.
-pub const ALL: [Scenario; 16] = [
+pub const ALL: [Scenario; 17] = [
     ("a_reply_and_its_deadline_may_come_together", a_reply_and_its_deadline_may_come_together),
     (
         "who_is_gone_before_being_accepted_is_in_nobodys_way",
@@ -67,6 +67,10 @@ pub const ALL: [Scenario; 16] = [
     (
         "a_reply_too_many_costs_the_connection_and_is_given_to_nobody",
         a_reply_too_many_costs_the_connection_and_is_given_to_nobody,
+    ),
+    (
+        "a_server_is_ejected_and_returns_to_the_millisecond",
+        a_server_is_ejected_and_returns_to_the_millisecond,
     ),
     (
         "in_a_storm_every_request_is_answered_rightly_or_with_an_error",
@@ -424,6 +428,49 @@ fn a_reply_too_many_costs_the_connection_and_is_given_to_nobody(seed: u64) -> Ta
     world.ring.add_client(script);
     let mut finished = world.run();
     assert_eq!(finished.worker.counters().server_failures, 1);
+    finished.tally()
+}
+
+/// With an odd seed the server is still away when its time is over, and is ejected once more.
+fn a_server_is_ejected_and_returns_to_the_millisecond(seed: u64) -> Tally {
+    let mut random = Random::new(seed);
+    let limit = random.between(1, 4);
+    let (retry, rounds) = (ms(random.between(200, 300) as u64), 1 + seed / 2 % 2);
+    let back = retry * rounds as u32 - retry / 2;
+    let gone = Change::Dies { resets: seed.is_multiple_of(2) };
+    let server = ServerScript { changes: vec![(ms(1), gone), (back, Change::Returns)], ..slow() };
+    let mut world = World::new(seed, Settings::default(), vec![server, slow()]);
+    world.ejection = Some((limit as u32, retry));
+    let mut exchanges = Vec::new();
+    for number in 0..800 {
+        let name = format!("n{number}");
+        let key = world.key_on(0, &name);
+        let stored = set(&key, &marked(&name, b"")).not_before(ms(10 + number));
+        exchanges.push(stored.or(REFUSED));
+    }
+    let script = world.client(exchanges);
+    world.ring.add_client(script);
+    let mut finished = world.run();
+    let errors = finished.errors(0);
+    assert_eq!(errors, limit * rounds as usize, "seed {seed}: each round has its failures");
+    assert_eq!(finished.shared.health().ejects(0), rounds);
+    let ring = finished.worker.ring().inner_mut();
+    let at_other: Vec<_> = ring.executions().filter(|execution| execution.server == 1).collect();
+    let (first, last) = (
+        at_other.iter().map(|execution| execution.at).min().expect("some have moved"),
+        at_other.iter().map(|execution| execution.at).max().expect("some have moved"),
+    );
+    let others = ring.executions().filter(|execution| execution.server == 0);
+    let returned = others.map(|execution| execution.at).min().expect("the server has returned");
+    assert!(returned > last, "seed {seed}: a key was at both servers at a time");
+    let outcome = ring.outcome(0);
+    let errors: Vec<_> = (outcome.replies.iter())
+        .filter_map(|(got, reply)| reply.starts_with(b"-").then_some(*got))
+        .collect();
+    // A request a millisecond, and each is carried out within another.
+    let near = |time, expected| assert!(time >= expected && time - expected <= ms(3), "{seed}");
+    near(first, errors[limit - 1]);
+    near(returned, errors[limit * rounds as usize - 1] + (retry - ms(1)));
     finished.tally()
 }
 

@@ -46,19 +46,24 @@ pub fn run(seed: u64) -> Tally {
 /// When it ends, and how long it is felt.
 struct Storm {
     timeout: Option<Duration>,
+    ejection: Option<(u32, Duration)>,
     over: Duration,
 }
 
 impl Storm {
     fn new(random: &mut Random) -> Self {
         let timeout = random.chance(700).then(|| ms(random.between(300, 800) as u64));
-        Self { timeout, over: ms(random.pick(&[50, 200, 1500]) as u64) }
+        let ejection =
+            random.chance(400).then(|| (random.between(1, 3) as u32, random.time_up_to(ms(900))));
+        Self { timeout, ejection, over: ms(random.pick(&[50, 200, 1500]) as u64) }
     }
 
     /// How long after a server's trouble its requests may fail: a request or a connect may have to
-    /// run into its deadline, of which the tick knows last.
+    /// run into its deadline, of which the tick knows last. If that ejects the last server, all
+    /// are refused until it may return.
     fn grace(&self) -> Duration {
-        self.timeout.unwrap_or_default() + ms(300)
+        let ejected = self.ejection.map_or(Duration::ZERO, |(_, retry_after)| retry_after);
+        self.timeout.unwrap_or_default() + ejected + ms(300)
     }
 
     /// From when on nothing fails any more: servers have returned by then, too.
@@ -147,6 +152,7 @@ fn set_up(world: &mut World, storm: Option<&Storm>) {
         Some(storm) => storm.timeout,
         None => random.chance(500).then_some(Duration::from_secs(60)),
     };
+    world.ejection = storm.and_then(|storm| storm.ejection);
     world.prompt_from = storm.map(Storm::settled);
     world.over_by = storm.map_or(world.over_by, |storm| storm.settled() + Duration::from_secs(10));
     world.route_by(hash, tag, kind);

@@ -9,10 +9,10 @@ use ringcracker::distribution::{DistributionKind, Node, RoutingTable};
 use ringcracker::hash::{HashKind, HashTag};
 use ringcracker::io::{Address, Fd};
 use ringcracker::limits::{Limits, STASH_BYTES_MAX};
-use ringcracker::proxy::{Holdings, PoolSetup};
+use ringcracker::proxy::{Ejecting, Holdings, PoolSetup};
 use ringcracker::sim::{ClientScript, Exchange, Fault, Random, ServerScript, Settings, SimRing};
 use ringcracker::time::Instant;
-use ringcracker::worker::{ListenerSetup, Mail, Running, Setup, Shared, Worker};
+use ringcracker::worker::{Ejection, Health, ListenerSetup, Mail, Running, Setup, Shared, Worker};
 
 use crate::tally::Tally;
 
@@ -26,6 +26,8 @@ pub struct World {
     pub timeout: Option<Duration>,
     pub server_connections: u32,
     pub preconnect: bool,
+    /// After how many failures a server is ejected, and for how long, if at all.
+    pub ejection: Option<(u32, Duration)>,
     /// Another worker accepts, and deals the clients to this one by mail.
     pub dealt: bool,
     /// Signals that arrive, by time, from the beginning of the run.
@@ -34,6 +36,8 @@ pub struct World {
     pub prompt_from: Option<Duration>,
     /// When everything is over, from the beginning of the run.
     pub over_by: Duration,
+    hash: HashKind,
+    tag: Option<HashTag>,
     kind: DistributionKind,
     routing: RoutingTable,
     servers: usize,
@@ -43,6 +47,7 @@ pub struct World {
 /// A world whose clients are all gone.
 pub struct Finished {
     pub worker: Worker<Checked<SimRing>>,
+    pub shared: Arc<Shared>,
 }
 
 impl World {
@@ -62,10 +67,13 @@ impl World {
             timeout: None,
             server_connections: 1,
             preconnect: false,
+            ejection: None,
             dealt: false,
             signals: Vec::new(),
             prompt_from: None,
             over_by: LONGEST_RUN,
+            hash: HashKind::Fnv1a64,
+            tag: None,
             kind,
             routing: routing(count, HashKind::Fnv1a64, None, kind),
             servers: count,
@@ -75,7 +83,7 @@ impl World {
 
     /// Spreads keys in another way than modulo FNV-1a.
     pub fn route_by(&mut self, hash: HashKind, tag: Option<HashTag>, kind: DistributionKind) {
-        self.kind = kind;
+        (self.hash, self.tag, self.kind) = (hash, tag, kind);
         self.routing = routing(self.servers, hash, tag, kind);
     }
 
@@ -86,16 +94,14 @@ impl World {
 
     /// Whether a key is always asked for at the same server.
     pub fn is_exact(&self) -> bool {
-        self.kind != DistributionKind::Random
+        self.kind != DistributionKind::Random && self.ejection.is_none()
     }
 
     /// The servers that may be asked for some of `keys`.
     pub fn servers_of(&self, keys: &[Vec<u8>]) -> Vec<usize> {
-        match self.kind {
-            DistributionKind::Random => (0..self.servers).collect(),
-            DistributionKind::Ketama | DistributionKind::Modula => {
-                keys.iter().map(|key| self.server_of(key)).collect()
-            }
+        match self.is_exact() {
+            false => (0..self.servers).collect(),
+            true => keys.iter().map(|key| self.server_of(key)).collect(),
         }
     }
 
@@ -114,15 +120,17 @@ impl World {
     /// Turns the worker until every client is gone and nothing is left of it.
     pub fn run(self) -> Finished {
         let (number, workers) = if self.dealt { (1, 2) } else { (0, 1) };
-        let shared = Arc::new(Shared::new(workers, 1).expect("an eventfd can be made"));
+        let shared = Shared::new(workers, 1).expect("an eventfd can be made");
+        let shared = Arc::new(shared.with_health(Health::new(vec![self.ejection()])));
         let servers = (0..self.servers).map(|index| (name(index), address(index))).collect();
         let pool = PoolSetup {
             name: "pool".to_owned(),
-            routing: self.routing.clone(),
+            routing: Arc::new(self.routing.clone()),
             servers,
             timeout: self.timeout,
             server_connections: self.server_connections,
             preconnect: self.preconnect,
+            ejecting: self.ejection.map(|_| Ejecting { on_oom: false }),
         };
         let listener = ListenerSetup { fd: self.listener, pool: 0, clients_max: None };
         let setup = Setup {
@@ -136,15 +144,29 @@ impl World {
         let guide =
             Guide { ceiling_bytes: self.ceiling_bytes(), number, shared, heard: Vec::new() };
         let worker = Worker::new(Checked::from(self.ring), setup);
-        let routing = (self.kind != DistributionKind::Random).then_some(self.routing);
+        let is_fixed = self.kind != DistributionKind::Random;
+        // Who was ejected is used again by then.
+        let fixed_from = self.ejection.and(self.prompt_from).unwrap_or_default();
         let plan = Plan {
             listener: self.listener,
             signals: self.signals,
             prompt_from: self.prompt_from.map(at),
             over_by: at(self.over_by),
-            routing,
+            routing: is_fixed.then_some((self.routing, at(fixed_from))),
         };
         guide.lead(worker, plan)
+    }
+
+    fn ejection(&self) -> Option<Ejection> {
+        self.ejection.map(|(failure_limit, retry_after)| Ejection {
+            pool: "pool".to_owned(),
+            failure_limit,
+            retry_after,
+            hash: self.hash,
+            hash_tag: self.tag,
+            distribution: self.kind,
+            nodes: nodes(self.servers),
+        })
     }
 
     /// What the worker may hold at most, as its limits have it.
@@ -167,7 +189,8 @@ struct Plan {
     signals: Vec<(Duration, i32)>,
     prompt_from: Option<Instant>,
     over_by: Instant,
-    routing: Option<RoutingTable>,
+    /// Where keys belong from some time on.
+    routing: Option<(RoutingTable, Instant)>,
 }
 
 /// Leads a worker through a run.
@@ -190,7 +213,7 @@ impl Guide {
                 check_executions(&mut worker, plan.routing.as_ref());
                 check_promptness(&mut worker, plan.prompt_from);
                 self.stop(&mut worker);
-                return Finished { worker };
+                return Finished { worker, shared: self.shared };
             }
             let held = worker.holdings();
             let now = worker.ring().inner_mut().now();
@@ -240,9 +263,13 @@ impl Guide {
 }
 
 /// Each key has been asked for at its own server.
-fn check_executions(worker: &mut Worker<Checked<SimRing>>, routing: Option<&RoutingTable>) {
-    let Some(routing) = routing else { return };
-    for execution in worker.ring().inner_mut().executions() {
+fn check_executions(
+    worker: &mut Worker<Checked<SimRing>>,
+    routing: Option<&(RoutingTable, Instant)>,
+) {
+    let Some((routing, from)) = routing else { return };
+    let executions = worker.ring().inner_mut().executions();
+    for execution in executions.filter(|execution| execution.at >= *from) {
         let right = routing.route(&execution.key, 0);
         let key = String::from_utf8_lossy(&execution.key);
         assert_eq!(Some(execution.server), right, "{key} is asked for at another server");
@@ -292,9 +319,12 @@ fn routing(
     tag: Option<HashTag>,
     kind: DistributionKind,
 ) -> RoutingTable {
-    let nodes: Vec<Node> =
-        (0..servers).map(|index| Node { name: name(index), weight: 1 }).collect();
+    let nodes = nodes(servers);
     RoutingTable::new(hash, tag, kind, &nodes, &vec![false; nodes.len()])
+}
+
+fn nodes(servers: usize) -> Vec<Node> {
+    (0..servers).map(|index| Node { name: name(index), weight: 1 }).collect()
 }
 
 fn at(time: Duration) -> Instant {

@@ -20,6 +20,7 @@ pub fn proxy_binary() -> PathBuf {
 
 /// How to start a proxy.
 pub struct Start {
+    program: PathBuf,
     config: String,
     options: Vec<String>,
     environment: Vec<(String, String)>,
@@ -40,6 +41,7 @@ impl Start {
     /// One with this configuration.
     pub fn with_config(config: &str) -> Self {
         Self {
+            program: proxy_binary(),
             config: config.to_owned(),
             options: vec![],
             environment: vec![],
@@ -53,6 +55,12 @@ impl Start {
         let port = Port::free();
         let listen = format!("127.0.0.1:{}", port.number());
         Self::with_config(&pool("alpha", &listen, servers, lines)).holding(port)
+    }
+
+    /// Another program in its place, to see where the two differ.
+    pub fn program(mut self, program: &str) -> Self {
+        self.program = program.into();
+        self
     }
 
     /// Adds words to its command line.
@@ -105,9 +113,9 @@ impl Start {
         let config = directory.path().join("nutcracker.yml");
         fs::write(&config, &self.config).expect("writable");
         let errors = File::create(directory.path().join("stderr")).expect("writable");
-        let mut command = Command::new(proxy_binary());
+        let mut command = Command::new(&self.program);
         command.arg("-c").arg(&config).arg("-o").arg(directory.path().join("log"));
-        command.args(&self.options).args(foreign_options());
+        command.args(&self.options).args(foreign_options(&self.program));
         command.envs(self.environment);
         command.current_dir(directory.path()).stdin(Stdio::null()).stdout(Stdio::null());
         command.stderr(errors);
@@ -186,8 +194,8 @@ fn is_listening(listen: &str) -> bool {
 }
 
 /// nutcracker opens a statistics port that would be the same for every test.
-fn foreign_options() -> Vec<String> {
-    if proxy_binary().file_name().is_some_and(|name| name == "nutcracker") {
+fn foreign_options(program: &Path) -> Vec<String> {
+    if program.file_name().is_some_and(|name| name == "nutcracker") {
         vec!["-s".to_owned(), Port::free().number().to_string()]
     } else {
         Vec::new()

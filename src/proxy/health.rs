@@ -1,0 +1,111 @@
+//! How servers do, as far as this worker sees it. The count that ejects one is kept for all
+//! workers by whoever leads them: signs go out, and a routing table comes in.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::distribution::RoutingTable;
+use crate::io::{Buffer, Mark};
+use crate::proxy::Proxy;
+use crate::proxy::pools::Pools;
+use crate::proxy::server::Server;
+use crate::token::Key;
+
+/// How a pool judges its servers, if it leaves out those that fail.
+#[derive(Clone, Copy, Debug)]
+pub struct Ejecting {
+    /// Whether the reply `-OOM` counts as a failure. A server without memory can still be read.
+    pub on_oom: bool,
+}
+
+/// Something that tells whether a server lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sign {
+    /// The pool, which ejects servers.
+    pub pool: u32,
+    /// Which of its servers.
+    pub server: u32,
+    /// What it did.
+    pub what: Vital,
+}
+
+/// What a server did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Vital {
+    /// A connection to it ended, for whatever reason, or it said that it cannot serve now.
+    Failed,
+    /// It answered a request, for the first time after it had failed.
+    Answered,
+}
+
+impl Proxy {
+    /// Moves what became known of servers to the end of `into`, in order.
+    #[inline]
+    pub fn take_signs(&mut self, into: &mut Vec<Sign>) {
+        into.append(&mut self.pools.signs);
+    }
+
+    /// Routes a pool's requests by another table from now on. Those that are under way stay where
+    /// they are.
+    pub fn set_routing(&mut self, pool: u32, routing: Arc<RoutingTable>) {
+        self.pools.pools[pool as usize].setup.routing = routing;
+    }
+
+    /// Says whether failures of a server are counted that its next reply undoes.
+    pub fn set_failing(&mut self, pool: u32, server: u32, failing: bool) {
+        self.pools.pools[pool as usize].failing[server as usize] = failing;
+    }
+}
+
+impl Pools {
+    /// A connection to a server has ended.
+    pub(crate) fn note_failure(&mut self, pool: u32, server: u32) {
+        let pool_of = &mut self.pools[pool as usize];
+        if pool_of.setup.ejecting.is_some() {
+            pool_of.failing[server as usize] = true;
+            self.signs.push(Sign { pool, server, what: Vital::Failed });
+        }
+    }
+
+    /// A server has answered a client's request with the bytes at `range` of `buffer`, after
+    /// those that came before.
+    #[inline]
+    pub(crate) fn note_reply(&mut self, key: Key, buffer: &Buffer, range: Range<usize>) {
+        let Some(server) = self.servers.find(key) else { return };
+        let pool = &mut self.pools[server.pool as usize];
+        let Some(ejecting) = pool.setup.ejecting else { return };
+        let failing = &mut pool.failing[server.number as usize];
+        let what = match verdict(server, &buffer[range], ejecting) {
+            Some(Vital::Failed) => Vital::Failed,
+            Some(Vital::Answered) if *failing => Vital::Answered,
+            Some(Vital::Answered) | None => return,
+        };
+        *failing = what == Vital::Failed;
+        self.signs.push(Sign { pool: server.pool, server: server.number, what });
+    }
+}
+
+/// What a reply says of its server; `None` if its beginning was thrown away.
+#[inline]
+fn verdict(server: &Server, end: &[u8], ejecting: Ejecting) -> Option<Vital> {
+    if server.parser.first_byte() != b'-' {
+        return Some(Vital::Answered);
+    }
+    let before = &server.partial;
+    if before.len() as u64 + end.len() as u64 != server.parser.len() {
+        return None;
+    }
+    let mut first = Vec::with_capacity(WORD_BYTES_MAX);
+    let from_before = before.len().min(WORD_BYTES_MAX);
+    before.copy_range(0..from_before, &mut first, &mut Mark::default());
+    first.extend_from_slice(&end[..end.len().min(WORD_BYTES_MAX - from_before)]);
+    let is_unable = match first.split(|byte| matches!(byte, b' ' | b'\r')).next() {
+        Some(b"-LOADING" | b"-BUSY") => true,
+        Some(b"-OOM") => ejecting.on_oom,
+        Some(_) | None => false,
+    };
+    Some(if is_unable { Vital::Failed } else { Vital::Answered })
+}
+
+/// Bytes of an error that are looked at: the longest word of interest, and what ends it.
+const WORD_BYTES_MAX: usize = b"-LOADING ".len();
