@@ -146,7 +146,10 @@ impl World {
         let worker = Worker::new(Checked::from(self.ring), setup);
         let is_fixed = self.kind != DistributionKind::Random;
         // Who was ejected is used again by then.
-        let fixed_from = self.ejection.and(self.prompt_from).unwrap_or_default();
+        let fixed_from = match self.ejection {
+            None => Duration::ZERO,
+            Some(_) => self.prompt_from.unwrap_or(Duration::MAX),
+        };
         let plan = Plan {
             listener: self.listener,
             signals: self.signals,
