@@ -262,7 +262,10 @@ fn limits(config: &Config, workers: usize, options: &Options) -> Result<Limits, 
     let servers: u64 = config
         .pools
         .iter()
-        .map(|pool| pool.servers.len() as u64 * u64::from(pool.server_connections))
+        .map(|pool| {
+            let each = u64::from(pool.server_connections) + u64::from(pool.server_probe);
+            pool.servers.len() as u64 * each
+        })
         .sum();
     // Each worker has its own server connections, a ring and an eventfd.
     let need = (servers + 2) * workers as u64 + config.pools.len() as u64 + DESCRIPTORS_RESERVED;
@@ -301,6 +304,7 @@ fn ejection(pool: &Pool) -> Option<Ejection> {
         pool: pool.name.clone(),
         failure_limit: pool.server_failure_limit,
         retry_after: pool.server_retry_timeout,
+        probe: pool.server_probe,
         hash: pool.hash,
         hash_tag: pool.hash_tag,
         distribution: pool.distribution,

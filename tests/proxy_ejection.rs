@@ -217,6 +217,53 @@ fn a_good_reply_on_one_worker_undoes_the_failure_of_another() {
     assert!(!proxy.log().contains("is ejected"), "{}", proxy.log());
 }
 
+#[test]
+fn a_server_that_is_probed_first_costs_no_request_an_error() {
+    let state = Arc::new(AtomicUsize::new(0));
+    let of_server = Arc::clone(&state);
+    // It loads, then it is silent, then it answers; PING too.
+    let fake = FakeServer::start(move |connection| {
+        while let Some(request) = connection.request() {
+            match of_server.load(Ordering::SeqCst) {
+                0 => connection.send(LOADING),
+                1 => {}
+                _ if request[0] == b"PING" => {
+                    connection.send(b"-NOAUTH Authentication required.\r\n")
+                }
+                _ => connection.send(b"+good\r\n"),
+            }
+        }
+    });
+    let other = FakeServer::answering(b"+other\r\n");
+    let servers = [fake.named(NAMES[0]), other.named(NAMES[1])];
+    let lines = [
+        "auto_eject_hosts: true",
+        "server_failure_limit: 1",
+        "server_retry_timeout: 50",
+        "server_probe: true",
+        "timeout: 300",
+    ];
+    let proxy = Start::with_pool(&servers, &lines).options(&["--workers", "2"]).start();
+    let mut clients = [proxy.client(), proxy.client()];
+    let key = keys_of(OVER_TWO, 1)[0].clone();
+    let get = command(&["GET", &key]);
+    clients[0].exchange(&get, LOADING);
+    for (next, connections) in [(1, 3), (2, 6)] {
+        let before = fake.accepted();
+        wait_until("it is probed some times", || {
+            clients.iter_mut().for_each(|client| client.exchange(&get, b"+other\r\n"));
+            fake.accepted() >= before + connections
+        });
+        state.store(next, Ordering::SeqCst);
+    }
+    for client in &mut clients {
+        wait_until("it is used again", || client.call(&["GET", &key]) == Reply::status("good"));
+    }
+    // One worker probes at a time, and a probe leaves nothing behind.
+    assert_eq!(proxy.log().matches("is ejected").count(), 1, "{}", proxy.log());
+    assert_eq!(proxy.log().matches("is used again").count(), 1, "{}", proxy.log());
+}
+
 /// A proxy before a server that says `words` to every request but PING-like ones, and another.
 fn before(words: &'static [u8], lines: &[&str]) -> (FakeServer, FakeServer, Proxy) {
     let fake = FakeServer::start(move |connection| {

@@ -192,6 +192,7 @@ impl<'d, 'f> Keys<'d, 'f> {
             server_failure_limit: self
                 .read("server_failure_limit", value::number)
                 .unwrap_or(SERVER_FAILURE_LIMIT),
+            server_probe: self.read("server_probe", value::boolean).unwrap_or(false),
             eject_on_oom: self.read("eject_on_oom", value::boolean).unwrap_or(false),
             servers: self.servers(),
         };
@@ -334,7 +335,7 @@ const SERVER_RETRY_TIMEOUT_MS: u64 = 30_000;
 const SERVER_FAILURE_LIMIT: u32 = 2;
 
 /// twemproxy's keys (`conf_commands` in `nc_conf.c`), and our own.
-const KEYS: [&str; 19] = [
+const KEYS: [&str; 20] = [
     "listen",
     "hash",
     "hash_tag",
@@ -353,6 +354,7 @@ const KEYS: [&str; 19] = [
     "server_retry_timeout",
     "server_failure_limit",
     "eject_on_oom",
+    "server_probe",
     "servers",
 ];
 

@@ -6,10 +6,12 @@ use std::sync::Arc;
 
 use crate::distribution::RoutingTable;
 use crate::io::{Buffer, Mark};
-use crate::proxy::Proxy;
+use crate::limits::PROBE_TIME;
 use crate::proxy::pools::Pools;
-use crate::proxy::server::Server;
-use crate::token::Key;
+use crate::proxy::server::{PROBE_LANE, Phase, Server, Waiter};
+use crate::proxy::{Proxy, Want};
+use crate::time::Instant;
+use crate::token::{Key, Role};
 
 /// How a pool judges its servers, if it leaves out those that fail.
 #[derive(Clone, Copy, Debug)]
@@ -36,6 +38,10 @@ pub enum Vital {
     Failed,
     /// It answered a request, for the first time after it had failed.
     Answered,
+    /// It answered `Proxy::probe`.
+    ProbePassed,
+    /// It did not, or said that it cannot serve now.
+    ProbeFailed,
 }
 
 impl Proxy {
@@ -43,6 +49,12 @@ impl Proxy {
     #[inline]
     pub fn take_signs(&mut self, into: &mut Vec<Sign>) {
         into.append(&mut self.pools.signs);
+    }
+
+    /// Asks a server for a sign of life, on a connection of its own.
+    pub fn probe(&mut self, now: Instant, pool: u32, server: u32) {
+        self.pools.now = now;
+        self.pools.open_probe(pool, server);
     }
 
     /// Routes a pool's requests by another table from now on. Those that are under way stay where
@@ -58,8 +70,35 @@ impl Proxy {
 }
 
 impl Pools {
+    fn open_probe(&mut self, pool: u32, number: u32) {
+        let within = self.pools[pool as usize].setup.timeout.unwrap_or(PROBE_TIME);
+        let mut server = Server::new(pool, number, PROBE_LANE, Some(within));
+        let mut nobody = Waiter::new(Key::new(Role::Client, 0, 0), 0, self.now);
+        nobody.abandon();
+        server.queue(nobody, PING.len() as u64);
+        server.output.push_copy(PING);
+        let key = self.servers.insert(server);
+        self.wants.push(Want::Connect { key, within: Some(within) });
+    }
+
+    /// The reply to a probe has come, whose end is `end`.
+    pub(crate) fn finish_probe(&mut self, key: Key, end: &[u8]) {
+        let Some(server) = self.servers.find_mut(key) else { return };
+        let what = match verdict(server, end, Ejecting { on_oom: false }) {
+            Some(Vital::Answered) => Vital::ProbePassed,
+            Some(_) | None => Vital::ProbeFailed,
+        };
+        server.phase = Phase::Leaving;
+        self.signs.push(Sign { pool: server.pool, server: server.number, what });
+        self.wants.push(Want::Close(key));
+    }
+
     /// A connection to a server has ended.
-    pub(crate) fn note_failure(&mut self, pool: u32, server: u32) {
+    pub(crate) fn note_failure(&mut self, pool: u32, server: u32, lane: u32) {
+        if lane == PROBE_LANE {
+            self.signs.push(Sign { pool, server, what: Vital::ProbeFailed });
+            return;
+        }
         let pool_of = &mut self.pools[pool as usize];
         if pool_of.setup.ejecting.is_some() {
             pool_of.failing[server as usize] = true;
@@ -76,9 +115,9 @@ impl Pools {
         let Some(ejecting) = pool.setup.ejecting else { return };
         let failing = &mut pool.failing[server.number as usize];
         let what = match verdict(server, &buffer[range], ejecting) {
-            Some(Vital::Failed) => Vital::Failed,
-            Some(Vital::Answered) if *failing => Vital::Answered,
-            Some(Vital::Answered) | None => return,
+            Some(Vital::Answered) if !*failing => return,
+            Some(what) => what,
+            None => return,
         };
         *failing = what == Vital::Failed;
         self.signs.push(Sign { pool: server.pool, server: server.number, what });
@@ -106,6 +145,9 @@ fn verdict(server: &Server, end: &[u8], ejecting: Ejecting) -> Option<Vital> {
     };
     Some(if is_unable { Vital::Failed } else { Vital::Answered })
 }
+
+/// The probe. It is in nobody's way, and a server that wants a password first lives too.
+const PING: &[u8] = b"*1\r\n$4\r\nPING\r\n";
 
 /// Bytes of an error that are looked at: the longest word of interest, and what ends it.
 const WORD_BYTES_MAX: usize = b"-LOADING ".len();

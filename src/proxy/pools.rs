@@ -6,7 +6,7 @@ use crate::io::{Address, Chain, Errno};
 use crate::limits::{Limits, SPARE_CHAINS_MAX};
 use crate::proxy::client::Account;
 use crate::proxy::pool::{Pool, PoolSetup};
-use crate::proxy::server::{Phase, Server, Waiter};
+use crate::proxy::server::{PROBE_LANE, Phase, Server, Waiter};
 use crate::proxy::slots::Slots;
 use crate::proxy::source::Source;
 use crate::proxy::{Counters, Sign, Want};
@@ -182,10 +182,12 @@ impl Pools {
         let waiters = std::mem::take(&mut server.waiters).into();
         let blocked = std::mem::take(&mut server.blocked);
         let (pool, number, lane) = (server.pool, server.number, server.lane);
-        *self.pools[pool as usize].connection(number, lane) = None;
+        if lane != PROBE_LANE {
+            *self.pools[pool as usize].connection(number, lane) = None;
+        }
         self.wants.push(Want::Close(key));
         self.counters.server_failures += 1;
-        self.note_failure(pool, number);
+        self.note_failure(pool, number, lane);
         self.log_failure(pool, number, why);
         (waiters, blocked)
     }

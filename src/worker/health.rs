@@ -7,6 +7,9 @@
 //!    | ^                   |                                                    |
 //!    | +---any other reply-+                                                    |
 //!    +<-------------------------------------------------------server_retry_timeout
+//!
+//!   with a probe:   Out ---server_retry_timeout---> Probed ---it answers---> In(0)
+//!                    ^-------------------------------+ it does not
 //! ```
 //!
 //! Nothing here is touched by a request: only by a failure, by the first reply after one, and
@@ -39,6 +42,8 @@ pub struct Ejection {
     pub failure_limit: u32,
     /// How long it is left out.
     pub retry_after: Duration,
+    /// Whether a server has to answer a probe before it is used again.
+    pub probe: bool,
     /// What the pool's routing tables are made with.
     pub hash: HashKind,
     /// Likewise.
@@ -79,6 +84,8 @@ enum State {
     In(u32),
     /// It is not, up to this time.
     Out(Instant),
+    /// It is not, and has been asked whether it could be.
+    Probed,
 }
 
 impl Health {
@@ -124,23 +131,45 @@ impl Health {
                 }
             }
             (Vital::Answered, State::In(1..)) => pool.servers[server] = State::In(0),
-            (Vital::Failed | Vital::Answered, State::Out(_)) | (Vital::Answered, _) => return,
+            (Vital::ProbePassed, State::Probed) => pool.let_in(server),
+            (Vital::ProbeFailed, State::Probed) => {
+                pool.servers[server] = State::Out(now + pool.ejection.retry_after);
+            }
+            // What it does while it is out changes nothing.
+            (Vital::Failed | Vital::Answered | Vital::ProbePassed | Vital::ProbeFailed, _) => {
+                return;
+            }
         }
         self.publish(&pools);
     }
 
-    /// Lets those in again whose time is over.
-    fn return_due(&self, now: Instant) {
+    /// Lets those in again whose time is over, unless they have to be probed first: the caller
+    /// sees to that, and nobody else does. Returns their pools and numbers.
+    fn return_due(&self, now: Instant) -> Vec<(u32, u32)> {
         let mut pools = self.pools();
-        pools.iter_mut().flatten().for_each(|pool| pool.return_due(now));
+        let mut to_probe = Vec::new();
+        for (number, pool) in (0..).zip(pools.iter_mut()) {
+            let Some(pool) = pool else { continue };
+            for server in 0..pool.servers.len() {
+                match pool.servers[server] {
+                    State::Out(until) if until <= now && pool.ejection.probe => {
+                        pool.servers[server] = State::Probed;
+                        to_probe.push((number, server as u32));
+                    }
+                    State::Out(until) if until <= now => pool.let_in(server),
+                    State::Out(_) | State::In(_) | State::Probed => {}
+                }
+            }
+        }
         self.publish(&pools);
+        to_probe
     }
 
     /// Makes workers look again, and tells them when to.
     fn publish(&self, pools: &[Option<Pool>]) {
         let servers = pools.iter().flatten().flat_map(|pool| &pool.servers);
         let next = servers.filter_map(|server| match server {
-            State::In(_) => None,
+            State::In(_) | State::Probed => None,
             State::Out(until) => Some(until.as_nanos()),
         });
         self.next_return.store(next.min().unwrap_or(NEVER), Ordering::Release);
@@ -179,17 +208,10 @@ impl Pool {
         self.routing = Arc::new(routing(&self.ejection, &self.servers));
     }
 
-    fn return_due(&mut self, now: Instant) {
-        let is_due = |state: &State| matches!(state, State::Out(until) if *until <= now);
-        if !self.servers.iter().any(is_due) {
-            return;
-        }
-        for (state, node) in self.servers.iter_mut().zip(&self.ejection.nodes) {
-            if is_due(state) {
-                *state = State::In(0);
-                info!("pool {}: server {} is used again", self.ejection.pool, node.name);
-            }
-        }
+    fn let_in(&mut self, server: usize) {
+        let Ejection { pool, nodes, .. } = &self.ejection;
+        info!("pool {pool}: server {} is used again", nodes[server].name);
+        self.servers[server] = State::In(0);
         self.routing = Arc::new(routing(&self.ejection, &self.servers));
     }
 }
@@ -200,13 +222,11 @@ impl<R: Ring> Worker<R> {
     pub(super) fn follow_health(&mut self, now: Instant) {
         let health = self.shared.health();
         if health.next_return.load(Ordering::Acquire) <= now.as_nanos() {
-            health.return_due(now);
+            for (pool, server) in health.return_due(now) {
+                self.proxy.probe(now, pool, server);
+            }
         }
-        let version = health.version.load(Ordering::Acquire);
-        if version != self.health_version {
-            self.health_version = version;
-            self.adopt_health();
-        }
+        self.adopt_health();
     }
 
     /// Tells what this worker has found, and acts on it at once.
@@ -219,11 +239,20 @@ impl<R: Ring> Worker<R> {
         for sign in self.signs.drain(..) {
             self.shared.health().note(sign, now);
         }
-        self.follow_health(now);
+        self.adopt_health();
+    }
+
+    #[inline]
+    fn adopt_health(&mut self) {
+        let version = self.shared.health().version.load(Ordering::Acquire);
+        if version != self.health_version {
+            self.health_version = version;
+            self.adopt_changes();
+        }
     }
 
     #[cold]
-    fn adopt_health(&mut self) {
+    fn adopt_changes(&mut self) {
         let pools = self.shared.health().pools();
         for (number, pool) in (0..).zip(pools.iter()) {
             let Some(pool) = pool else { continue };
@@ -237,7 +266,7 @@ impl<R: Ring> Worker<R> {
 
 fn routing(ejection: &Ejection, servers: &[State]) -> RoutingTable {
     let Ejection { hash, hash_tag, distribution, nodes, .. } = ejection;
-    let ejected: Vec<bool> = servers.iter().map(|state| matches!(state, State::Out(_))).collect();
+    let ejected: Vec<bool> = servers.iter().map(|state| !matches!(state, State::In(_))).collect();
     RoutingTable::new(*hash, *hash_tag, *distribution, nodes, &ejected)
 }
 
@@ -251,6 +280,10 @@ mod tests {
     const RETRY: Duration = Duration::from_secs(2);
 
     fn health(servers: usize, failure_limit: u32) -> Health {
+        with_probe(servers, failure_limit, false)
+    }
+
+    fn with_probe(servers: usize, failure_limit: u32, probe: bool) -> Health {
         let node = |number| Node { name: format!("server{number}"), weight: 1 };
         Health::new(vec![
             None,
@@ -258,6 +291,7 @@ mod tests {
                 pool: "pool".to_owned(),
                 failure_limit,
                 retry_after: RETRY,
+                probe,
                 hash: HashKind::Fnv1a64,
                 hash_tag: None,
                 distribution: DistributionKind::Modula,
@@ -331,6 +365,20 @@ mod tests {
         assert_eq!(used(&health), [1]);
         health.return_due(Instant::from_nanos(20) + RETRY);
         assert_eq!(used(&health), [0, 1]);
+    }
+
+    #[test]
+    fn a_probe_decides_who_is_used_again_and_is_asked_for_once() {
+        let health = with_probe(2, 1, true);
+        let due = |nanos: u64| health.return_due(Instant::from_nanos(nanos) + RETRY);
+        note(&health, 1, Vital::Failed, 1);
+        assert_eq!((due(0), due(1), due(2)), (vec![], vec![(1, 1)], vec![]));
+        note(&health, 1, Vital::Answered, 2);
+        assert_eq!(used(&health), [0]);
+        note(&health, 1, Vital::ProbeFailed, 10);
+        assert_eq!((due(9), due(10)), (vec![], vec![(1, 1)]));
+        note(&health, 1, Vital::ProbePassed, 20);
+        assert_eq!((used(&health), health.ejects(1)), (vec![0, 1], 1));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use ringcracker::time::Instant;
 
 use crate::author::{Author, with_keys};
 use crate::tally::Tally;
-use crate::world::{Finished, World};
+use crate::world::{Ejecting, Finished, World};
 
 /// A run with its name.
 pub type Scenario = (&'static str, fn(u64) -> Tally);
@@ -432,11 +432,12 @@ fn a_reply_too_many_costs_the_connection_and_is_given_to_nobody(seed: u64) -> Ta
     finished.tally()
 }
 
-/// With an odd seed the server is still away when its time is over, and is ejected once more.
+/// In every second run the server is still away when its time is over: requests find out, and
+/// eject it once more, or a probe does, and no request fails for it.
 fn a_server_is_ejected_and_returns_to_the_millisecond(seed: u64) -> Tally {
     let mut random = Random::new(seed);
     let limit = random.between(1, 4);
-    let (retry, rounds) = (ms(random.between(200, 300) as u64), 1 + seed / 2 % 2);
+    let (retry, rounds) = (ms(random.between(200, 300) as u64), random.between(1, 2));
     let back = retry * rounds as u32 - retry / 2;
     let gone = Change::Dies { resets: seed.is_multiple_of(2) };
     let server = ServerScript {
@@ -444,7 +445,9 @@ fn a_server_is_ejected_and_returns_to_the_millisecond(seed: u64) -> Tally {
         ..Default::default()
     };
     let mut world = World::new(seed, Settings::default(), vec![server, Default::default()]);
-    world.ejection = Some((limit as u32, retry));
+    let probe = random.chance(500);
+    let ejects = if probe { 1 } else { rounds };
+    world.ejection = Some(Ejecting { failure_limit: limit as u32, retry_after: retry, probe });
     let mut exchanges = Vec::new();
     for number in 0..800 {
         let name = format!("n{number}");
@@ -456,8 +459,8 @@ fn a_server_is_ejected_and_returns_to_the_millisecond(seed: u64) -> Tally {
     world.ring.add_client(script);
     let mut finished = world.run();
     let errors = finished.errors(0);
-    assert_eq!(errors, limit * rounds as usize, "seed {seed}: each round has its failures");
-    assert_eq!(finished.shared.health().ejects(0), rounds);
+    assert_eq!(errors, limit * ejects, "seed {seed}: each ejection has its failures");
+    assert_eq!(finished.shared.health().ejects(0), ejects as u64);
     let ring = finished.worker.ring().inner_mut();
     let at_other: Vec<_> = ring.executions().filter(|execution| execution.server == 1).collect();
     let (first, last) = (
@@ -471,16 +474,15 @@ fn a_server_is_ejected_and_returns_to_the_millisecond(seed: u64) -> Tally {
     let errors: Vec<_> = (outcome.replies.iter())
         .filter_map(|(got, reply)| reply.starts_with(b"-").then_some(*got))
         .collect();
-    // A request comes every millisecond, a connect takes another, and the rest is their way. The
-    // client hears of the last failure a little later than the worker.
+    // A request comes every millisecond, a connect takes another, so does that of a probe, and the
+    // rest is their way. The client hears of the last failure a little later than the worker.
+    let most = ms(3 + 3 * rounds as u64);
     let near = |time: Instant, expected: Instant| {
-        assert!(
-            (expected..=expected + ms(3)).contains(&time),
-            "seed {seed}: {expected:?} {time:?}"
-        );
+        assert!((expected..=expected + most).contains(&time), "seed {seed}: {expected:?} {time:?}");
     };
     near(first, errors[limit - 1]);
-    near(returned, errors[limit * rounds as usize - 1] + (retry - Duration::from_micros(100)));
+    let left_out = if probe { retry * rounds as u32 } else { retry };
+    near(returned, errors[limit * ejects - 1] + (left_out - Duration::from_micros(100)));
     finished.tally()
 }
 

@@ -13,6 +13,8 @@ pub struct Tally {
     pub replies: u64,
     /// Replies that were errors of the proxy's own for a server's trouble.
     pub failures: u64,
+    /// Times that a server was ejected.
+    pub ejects: u64,
     /// Runs in which nothing was allowed to fail.
     pub calm_runs: u64,
     /// A sum over everything that happened, in order.
@@ -26,6 +28,7 @@ impl Default for Tally {
             injected: [0; Fault::ALL.len()],
             replies: 0,
             failures: 0,
+            ejects: 0,
             calm_runs: 0,
             fingerprint: 0,
         }
@@ -37,6 +40,7 @@ impl Tally {
         self.runs += other.runs;
         self.replies += other.replies;
         self.failures += other.failures;
+        self.ejects += other.ejects;
         self.calm_runs += other.calm_runs;
         self.fingerprint = self.fingerprint.wrapping_add(other.fingerprint);
         self.injected.iter_mut().zip(other.injected).for_each(|(sum, count)| *sum += count);
@@ -48,6 +52,7 @@ impl Tally {
         let missing: Vec<_> = kinds.filter(|&(_, count)| count == 0).collect();
         assert!(missing.is_empty(), "never injected: {missing:?}");
         assert!(self.failures > 0, "no request has failed");
+        assert!(self.ejects > 0, "no server was ejected");
         assert!(self.calm_runs > 0, "no run was without failures");
     }
 }
@@ -56,8 +61,9 @@ impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "{} runs, {} of them without a failure; {} replies, {} of them failures; injected:",
-            self.runs, self.calm_runs, self.replies, self.failures
+            "{} runs, {} of them without a failure; {} replies, {} of them failures; \
+             {} ejections; injected:",
+            self.runs, self.calm_runs, self.replies, self.failures, self.ejects
         )?;
         for (kind, count) in Fault::ALL.iter().zip(self.injected) {
             writeln!(f, "{count:>12}  {kind:?}")?;

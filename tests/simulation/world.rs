@@ -9,7 +9,7 @@ use ringcracker::distribution::{DistributionKind, Node, RoutingTable};
 use ringcracker::hash::{HashKind, HashTag};
 use ringcracker::io::{Address, Fd};
 use ringcracker::limits::{Limits, STASH_BYTES_MAX};
-use ringcracker::proxy::{Ejecting, Holdings, PoolSetup};
+use ringcracker::proxy::{self, Holdings, PoolSetup};
 use ringcracker::sim::{ClientScript, Exchange, Fault, Random, ServerScript, Settings, SimRing};
 use ringcracker::time::Instant;
 use ringcracker::worker::{Ejection, Health, ListenerSetup, Mail, Running, Setup, Shared, Worker};
@@ -26,8 +26,7 @@ pub struct World {
     pub timeout: Option<Duration>,
     pub server_connections: u32,
     pub preconnect: bool,
-    /// After how many failures a server is ejected, and for how long, if at all.
-    pub ejection: Option<(u32, Duration)>,
+    pub ejection: Option<Ejecting>,
     /// Another worker accepts, and deals the clients to this one by mail.
     pub dealt: bool,
     /// Signals that arrive, by time, from the beginning of the run.
@@ -42,6 +41,14 @@ pub struct World {
     routing: RoutingTable,
     servers: usize,
     settings: Settings,
+}
+
+/// Servers are ejected after so many failures, and for so long.
+#[derive(Clone, Copy)]
+pub struct Ejecting {
+    pub failure_limit: u32,
+    pub retry_after: Duration,
+    pub probe: bool,
 }
 
 /// A world whose clients are all gone.
@@ -130,7 +137,7 @@ impl World {
             timeout: self.timeout,
             server_connections: self.server_connections,
             preconnect: self.preconnect,
-            ejecting: self.ejection.map(|_| Ejecting { on_oom: false }),
+            ejecting: self.ejection.map(|_| proxy::Ejecting { on_oom: false }),
         };
         let listener = ListenerSetup { fd: self.listener, pool: 0, clients_max: None };
         let setup = Setup {
@@ -161,10 +168,11 @@ impl World {
     }
 
     fn ejection(&self) -> Option<Ejection> {
-        self.ejection.map(|(failure_limit, retry_after)| Ejection {
+        self.ejection.map(|ejecting| Ejection {
             pool: "pool".to_owned(),
-            failure_limit,
-            retry_after,
+            failure_limit: ejecting.failure_limit,
+            retry_after: ejecting.retry_after,
+            probe: ejecting.probe,
             hash: self.hash,
             hash_tag: self.tag,
             distribution: self.kind,
@@ -311,8 +319,17 @@ impl Finished {
         let fingerprint = ring.fingerprint();
         let failures = self.worker.counters().requests_failed;
         let calm_runs = u64::from(failures == 0);
+        let ejects = self.shared.health().ejects(0);
         let replies: usize = replies;
-        Tally { runs: 1, injected, replies: replies as u64, failures, calm_runs, fingerprint }
+        Tally {
+            runs: 1,
+            injected,
+            replies: replies as u64,
+            failures,
+            ejects,
+            calm_runs,
+            fingerprint,
+        }
     }
 }
 
