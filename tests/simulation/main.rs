@@ -4,6 +4,7 @@
 //! `N` says how many seeds, `SEED` replays a single one: see docs/simulation.md.
 
 mod author;
+mod ejection;
 mod scenarios;
 mod scribe;
 mod swarm;

@@ -5,13 +5,13 @@ use std::time::Duration;
 use ringcracker::limits::TICK_MS;
 use ringcracker::sim::{
     Change, ClientScript, Cut, Ended, Exchange, Fault, Faults, Leaves, Mischief, Random, Reads,
-    Reply, ServerScript, Settings, bulk, integer, marked, request,
+    Reply, ServerScript, Settings, bulk, integer, request,
 };
-use ringcracker::time::Instant;
 
 use crate::author::{Author, with_keys};
+use crate::ejection;
 use crate::tally::Tally;
-use crate::world::{Ejecting, Finished, World};
+use crate::world::{Finished, World};
 
 /// A run with its name.
 pub type Scenario = (&'static str, fn(u64) -> Tally);
@@ -71,7 +71,7 @@ pub const ALL: [Scenario; 17] = [
     ),
     (
         "a_server_is_ejected_and_returns_to_the_millisecond",
-        a_server_is_ejected_and_returns_to_the_millisecond,
+        ejection::a_server_is_ejected_and_returns_to_the_millisecond,
     ),
     (
         "in_a_storm_every_request_is_answered_rightly_or_with_an_error",
@@ -81,10 +81,10 @@ pub const ALL: [Scenario; 17] = [
 
 const OK: &[u8] = b"+OK\r\n";
 const NULL: &[u8] = b"$-1\r\n";
-const REFUSED: Reply = Reply::Error("ERR Connection refused\r\n");
+pub const REFUSED: Reply = Reply::Error("ERR Connection refused\r\n");
 const TIMED_OUT: Reply = Reply::Error("ERR Connection timed out\r\n");
 
-fn ms(count: u64) -> Duration {
+pub fn ms(count: u64) -> Duration {
     Duration::from_millis(count)
 }
 
@@ -125,7 +125,7 @@ fn get(key: &[u8], value: &[u8]) -> Exchange {
     Exchange::new(request(&[b"GET", key]), bulk(value))
 }
 
-fn set(key: &[u8], value: &[u8]) -> Exchange {
+pub fn set(key: &[u8], value: &[u8]) -> Exchange {
     Exchange::new(request(&[b"SET", key, value]), OK.to_vec())
 }
 
@@ -429,60 +429,6 @@ fn a_reply_too_many_costs_the_connection_and_is_given_to_nobody(seed: u64) -> Ta
     world.ring.add_client(script);
     let mut finished = world.run();
     assert_eq!(finished.worker.counters().server_failures, 1);
-    finished.tally()
-}
-
-/// In every second run the server is still away when its time is over: requests find out, and
-/// eject it once more, or a probe does, and no request fails for it.
-fn a_server_is_ejected_and_returns_to_the_millisecond(seed: u64) -> Tally {
-    let mut random = Random::new(seed);
-    let limit = random.between(1, 4);
-    let (retry, rounds) = (ms(random.between(200, 300) as u64), random.between(1, 2));
-    let back = retry * rounds as u32 - retry / 2;
-    let gone = Change::Dies { resets: seed.is_multiple_of(2) };
-    let server = ServerScript {
-        changes: vec![(ms(1), gone), (back, Change::Returns)],
-        ..Default::default()
-    };
-    let mut world = World::new(seed, Settings::default(), vec![server, Default::default()]);
-    let probe = random.chance(500);
-    let ejects = if probe { 1 } else { rounds };
-    world.ejection = Some(Ejecting { failure_limit: limit as u32, retry_after: retry, probe });
-    let mut exchanges = Vec::new();
-    for number in 0..800 {
-        let name = format!("n{number}");
-        let key = world.key_on(0, &name);
-        let stored = set(&key, &marked(&name, b"")).not_before(ms(10 + number));
-        exchanges.push(stored.or(REFUSED));
-    }
-    let script = world.client(exchanges);
-    world.ring.add_client(script);
-    let mut finished = world.run();
-    let errors = finished.errors(0);
-    assert_eq!(errors, limit * ejects, "seed {seed}: each ejection has its failures");
-    assert_eq!(finished.shared.health().ejects(0), ejects as u64);
-    let ring = finished.worker.ring().inner_mut();
-    let at_other: Vec<_> = ring.executions().filter(|execution| execution.server == 1).collect();
-    let (first, last) = (
-        at_other.iter().map(|execution| execution.at).min().expect("some have moved"),
-        at_other.iter().map(|execution| execution.at).max().expect("some have moved"),
-    );
-    let others = ring.executions().filter(|execution| execution.server == 0);
-    let returned = others.map(|execution| execution.at).min().expect("the server has returned");
-    assert!(returned > last, "seed {seed}: a key was at both servers at a time");
-    let outcome = ring.outcome(0);
-    let errors: Vec<_> = (outcome.replies.iter())
-        .filter_map(|(got, reply)| reply.starts_with(b"-").then_some(*got))
-        .collect();
-    // A request comes every millisecond, a connect takes another, so does that of a probe, and the
-    // rest is their way. The client hears of the last failure a little later than the worker.
-    let most = ms(3 + 3 * rounds as u64);
-    let near = |time: Instant, expected: Instant| {
-        assert!((expected..=expected + most).contains(&time), "seed {seed}: {expected:?} {time:?}");
-    };
-    near(first, errors[limit - 1]);
-    let left_out = if probe { retry * rounds as u32 } else { retry };
-    near(returned, errors[limit * ejects - 1] + (left_out - Duration::from_micros(100)));
     finished.tally()
 }
 
