@@ -170,6 +170,25 @@ fn the_only_server_is_ejected_too() {
 }
 
 #[test]
+fn a_server_that_is_dead_at_the_start_costs_one_failure_and_a_line() {
+    for program in PROGRAMS {
+        let mut pair = Pair::start();
+        pair.kill(1);
+        let lines = ["auto_eject_hosts: true", "server_failure_limit: 2", "preconnect: true"];
+        let servers = [0, 1].map(|number| pair.servers[number].named(NAMES[number]));
+        let start = Start::with_pool(&servers, &lines);
+        let proxy = program.into_iter().fold(start, Start::program).start();
+        // nutcracker says nothing, and is done with it before it accepts.
+        let has_line = || program.is_some() || proxy.log().contains("Connection refused");
+        wait_until("the log has a line", has_line);
+        let mut timeline = Timeline::new(&proxy, &pair.keys[1]);
+        let one = Reply::bulk(NAMES[0]);
+        timeline.ask_until(&one);
+        assert_eq!(timeline.story(), [(refused(), Some(1)), (one, None)], "{program:?}");
+    }
+}
+
+#[test]
 fn all_workers_count_together_and_leave_a_server_out_together() {
     let mut pair = Pair::start();
     pair.kill(1);
