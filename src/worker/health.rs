@@ -29,6 +29,7 @@ use log::{info, warn};
 use crate::distribution::{DistributionKind, Node, RoutingTable};
 use crate::hash::{HashKind, HashTag};
 use crate::io::Ring;
+use crate::limits::TICK_MS;
 use crate::proxy::{Sign, Vital};
 use crate::time::Instant;
 use crate::worker::Worker;
@@ -133,7 +134,9 @@ impl Health {
             (Vital::Answered, State::In(1..)) => pool.servers[server] = State::In(0),
             (Vital::ProbePassed, State::Probed) => pool.let_in(server),
             (Vital::ProbeFailed, State::Probed) => {
-                pool.servers[server] = State::Out(now + pool.ejection.retry_after);
+                // However short the time, a dead server is not asked in every turn.
+                let wait = pool.ejection.retry_after.max(Duration::from_millis(TICK_MS));
+                pool.servers[server] = State::Out(now + wait);
             }
             // What it does while it is out changes nothing.
             (Vital::Failed | Vital::Answered | Vital::ProbePassed | Vital::ProbeFailed, _) => {
@@ -379,6 +382,17 @@ mod tests {
         assert_eq!((due(9), due(10)), (vec![], vec![(1, 1)]));
         note(&health, 1, Vital::ProbePassed, 20);
         assert_eq!((used(&health), health.ejects(1)), (vec![0, 1], 1));
+    }
+
+    #[test]
+    fn a_dead_server_is_not_probed_without_a_pause() {
+        let health = with_probe(2, 1, true);
+        health.pools()[1].as_mut().expect("it ejects").ejection.retry_after = Duration::ZERO;
+        let due = |nanos: u64| health.return_due(Instant::from_nanos(nanos)).len();
+        note(&health, 0, Vital::Failed, 1);
+        assert_eq!(due(1), 1);
+        note(&health, 0, Vital::ProbeFailed, 1);
+        assert_eq!((due(2), due(1 + TICK_MS * 1_000_000)), (0, 1));
     }
 
     #[test]

@@ -70,7 +70,7 @@ impl Storm {
             return self.timeout.unwrap_or_default() + ms(300);
         };
         // The tick begins a probe, which may be one to a server that is not back.
-        let probe = if ejection.probe { PROBE_TIME + ms(200) } else { Duration::ZERO };
+        let probe = if ejection.probe { PROBE_TIME + ms(300) } else { Duration::ZERO };
         self.timeout.unwrap_or_default() + probe + ejection.retry_after + ms(300)
     }
 
