@@ -91,6 +91,9 @@ pub const LAST_WORDS_BYTES_MAX: u64 = 64 << 10;
 /// How long a closing client may still send.
 pub const LAST_WORDS_TIME: Duration = Duration::from_secs(1);
 
+/// How long a server may take to answer a probe, in a pool without a `timeout`.
+pub const PROBE_TIME: Duration = Duration::from_secs(1);
+
 /// Bytes of a configuration file: some twenty thousand servers.
 pub const CONFIG_BYTES_MAX: u64 = 1 << 20;
 

@@ -29,12 +29,12 @@ use ringcracker::distribution::RoutingTable;
 use ringcracker::io::{Address, Destination, Fd, WaitError};
 use ringcracker::limits::{DESCRIPTORS_RESERVED, FREE_BYTES_MAX, Limits};
 use ringcracker::logging::Log;
-use ringcracker::proxy::PoolSetup;
+use ringcracker::proxy::{Ejecting, PoolSetup};
 use ringcracker::ring::{self, CannotRun, Options, Uring};
 use ringcracker::sys::daemon::{self, Parent};
 use ringcracker::sys::sockets::{ListenOn, ListenOptions};
 use ringcracker::sys::{memory, process, signals, sockets};
-use ringcracker::worker::{ListenerSetup, Running, Setup, Shared, Worker};
+use ringcracker::worker::{Ejection, Health, ListenerSetup, Running, Setup, Shared, Worker};
 
 use crate::start::ending::Ending;
 use crate::start::files::SocketFile;
@@ -108,7 +108,8 @@ fn run_logged(
     let options = ring_options()?;
     let limits = limits(config, workers, &options)?;
     let pools: Vec<PoolSetup> = config.pools.iter().map(pool_setup).collect();
-    let shared = Arc::new(Shared::new(workers, pools.len())?);
+    let health = Health::new(config.pools.iter().map(ejection).collect());
+    let shared = Arc::new(Shared::new(workers, pools.len())?.with_health(health));
     if pools.iter().any(has_names) {
         names::start(&shared)?;
     }
@@ -265,7 +266,10 @@ fn limits(config: &Config, workers: usize, options: &Options) -> Result<Limits, 
     let servers: u64 = config
         .pools
         .iter()
-        .map(|pool| pool.servers.len() as u64 * u64::from(pool.server_connections))
+        .map(|pool| {
+            let each = u64::from(pool.server_connections) + u64::from(pool.server_probe);
+            pool.servers.len() as u64 * each
+        })
         .sum();
     // Each worker has its own server connections, a ring and an eventfd.
     let need = (servers + 2) * workers as u64 + config.pools.len() as u64 + DESCRIPTORS_RESERVED;
@@ -281,9 +285,11 @@ fn pool_setup(pool: &Pool) -> PoolSetup {
     let nodes = pool.nodes();
     let ejected = vec![false; nodes.len()];
     let servers = pool.servers.iter().map(|server| (server.name.clone(), server.destination()));
+    let (hash, tag, kind) = (pool.hash, pool.hash_tag, pool.distribution);
+    let routing = RoutingTable::new(hash, tag, kind, &nodes, &ejected);
     PoolSetup {
         name: pool.name.clone(),
-        routing: RoutingTable::new(pool.hash, pool.hash_tag, pool.distribution, &nodes, &ejected),
+        routing: Arc::new(routing),
         servers: servers.collect(),
         timeout: pool.timeout,
         keep_alive: pool.tcpkeepalive,
@@ -295,7 +301,22 @@ fn pool_setup(pool: &Pool) -> PoolSetup {
             // memcached has no databases, and twemproxy takes no notice of the key.
             Protocol::Memcache => 0,
         },
+        ejecting: pool.auto_eject_hosts.then_some(Ejecting { on_oom: pool.eject_on_oom }),
     }
+}
+
+/// How a pool ejects servers, if it does.
+fn ejection(pool: &Pool) -> Option<Ejection> {
+    pool.auto_eject_hosts.then(|| Ejection {
+        pool: pool.name.clone(),
+        failure_limit: pool.server_failure_limit,
+        retry_after: pool.server_retry_timeout,
+        probe: pool.server_probe,
+        hash: pool.hash,
+        hash_tag: pool.hash_tag,
+        distribution: pool.distribution,
+        nodes: pool.nodes(),
+    })
 }
 
 /// Whether a server of the pool has to be looked up.

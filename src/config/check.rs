@@ -196,6 +196,8 @@ impl<'d, 'f> Keys<'d, 'f> {
             server_failure_limit: self
                 .read("server_failure_limit", value::number)
                 .unwrap_or(SERVER_FAILURE_LIMIT),
+            server_probe: self.read("server_probe", value::boolean).unwrap_or(false),
+            eject_on_oom: self.read("eject_on_oom", value::boolean).unwrap_or(false),
             servers: self.servers(),
         };
         self.relations(&pool);
@@ -337,7 +339,7 @@ const SERVER_RETRY_TIMEOUT_MS: u64 = 30_000;
 const SERVER_FAILURE_LIMIT: u32 = 2;
 
 /// twemproxy's keys (`conf_commands` in `nc_conf.c`); then ours.
-const KEYS: [&str; 23] = [
+const KEYS: [&str; 25] = [
     "listen",
     "hash",
     "hash_tag",
@@ -355,6 +357,8 @@ const KEYS: [&str; 23] = [
     "server_connections",
     "server_retry_timeout",
     "server_failure_limit",
+    "eject_on_oom",
+    "server_probe",
     "servers",
     "tcpkeepidle",
     "tcpkeepintvl",

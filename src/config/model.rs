@@ -64,6 +64,11 @@ pub struct Pool {
     pub server_retry_timeout: Duration,
     /// Failures in a row after which a server is ejected. Default 2.
     pub server_failure_limit: u32,
+    /// Whether the reply `-OOM` is a failure too. A key of our own; default false.
+    pub eject_on_oom: bool,
+    /// Whether an ejected server has to answer a PING before it is used again. A key of our own;
+    /// default false.
+    pub server_probe: bool,
     /// At least one, sorted by name as `distribution::server_order` does: the index of a server
     /// is part of how keys are shared out.
     pub servers: Vec<Server>,

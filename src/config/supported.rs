@@ -9,7 +9,4 @@ pub fn check(pool: &Pool, mut fault: impl FnMut(&'static str, &'static str)) {
     if pool.protocol == Protocol::Memcache {
         fault("redis", "memcached pools are not served yet; set redis: true");
     }
-    if pool.auto_eject_hosts {
-        fault("auto_eject_hosts", "is not supported yet; leave it out, or write false");
-    }
 }

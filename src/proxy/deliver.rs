@@ -6,7 +6,7 @@ use crate::proto::resp::ReplyStep;
 use crate::proxy::client::Client;
 use crate::proxy::gather::Elements;
 use crate::proxy::pipeline::Part;
-use crate::proxy::server::{self, Server, WHOLE, Waiter};
+use crate::proxy::server::{self, PROBE_LANE, Server, WHOLE, Waiter};
 use crate::proxy::slots::Slots;
 use crate::proxy::source::Source;
 use crate::proxy::{Phase, Proxy, greeting, reject};
@@ -67,7 +67,12 @@ fn next_reply(proxy: &mut Proxy, key: Key, buffer: &mut Buffer, at: usize) -> St
         ReplyStep::Bad(_) => Step::Doubt,
         ReplyStep::Reply { end } => {
             server.waiters.pop_front();
+            if server.lane == PROBE_LANE {
+                proxy.pools.finish_probe(key, &buffer[at..at + end]);
+                return Step::Settled { end: at + end };
+            }
             proxy.pools.counters.replies += 1;
+            proxy.pools.note_reply(key, buffer, at..at + end);
             settle(proxy, key, waiter, buffer, at..at + end);
             Step::Settled { end: at + end }
         }

@@ -20,6 +20,7 @@ mod drain;
 mod fragment;
 mod gather;
 mod greeting;
+mod health;
 mod holdings;
 mod listener;
 mod local;
@@ -38,6 +39,7 @@ use bytes::Bytes;
 use log::debug;
 
 pub use counters::Counters;
+pub use health::{Ejecting, Sign, Vital};
 pub use holdings::Holdings;
 pub use listener::Occupancy;
 pub use pool::PoolSetup;

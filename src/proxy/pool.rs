@@ -1,10 +1,12 @@
 //! A pool: how its keys find a server, and the connections to each.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::Secret;
 use crate::distribution::RoutingTable;
 use crate::io::{Destination, KeepAlive};
+use crate::proxy::health::Ejecting;
 use crate::token::Key;
 
 /// What a worker is told about a pool.
@@ -13,7 +15,7 @@ pub struct PoolSetup {
     /// The pool's name, for the log.
     pub name: String,
     /// Which server a key belongs to.
-    pub routing: RoutingTable,
+    pub routing: Arc<RoutingTable>,
     /// Its servers, in the order of `routing`: name, and where it is.
     pub servers: Vec<(String, Destination)>,
     /// How long a request may wait for its reply; `None` is for ever.
@@ -28,6 +30,8 @@ pub struct PoolSetup {
     pub password: Option<Secret>,
     /// The database that is chosen on every server connection; 0 needs no choosing.
     pub database: u32,
+    /// How servers are judged, if those that fail are left out; `None`: they never are.
+    pub ejecting: Option<Ejecting>,
 }
 
 /// A pool and the state of its connections.
@@ -36,13 +40,16 @@ pub(crate) struct Pool {
     /// For each server, for each lane: the connection, if there is one.
     connections: Vec<Option<Key>>,
     next_lane: u32,
+    /// For each server: whether failures are counted that its next reply undoes.
+    pub(crate) failing: Vec<bool>,
 }
 
 impl Pool {
     pub(crate) fn new(setup: PoolSetup) -> Self {
         assert!(setup.server_connections > 0, "the configuration checks it");
         let connections = vec![None; setup.servers.len() * setup.server_connections as usize];
-        Self { setup, connections, next_lane: 0 }
+        let failing = vec![false; setup.servers.len()];
+        Self { setup, connections, next_lane: 0, failing }
     }
 
     /// Which of a server's connections the next client uses.

@@ -1,5 +1,7 @@
 //! All pools and their server connections: where a request goes, and who waits for its reply.
 
+use std::time::Duration;
+
 use log::warn;
 
 use crate::io::{Address, Chain, Destination, Errno, KeepAlive};
@@ -7,10 +9,10 @@ use crate::limits::{Limits, SPARE_CHAINS_MAX};
 use crate::proxy::client::Account;
 use crate::proxy::greeting::Greeting;
 use crate::proxy::pool::{Pool, PoolSetup};
-use crate::proxy::server::{Phase, Server, Waiter};
+use crate::proxy::server::{PROBE_LANE, Phase, Server, Waiter};
 use crate::proxy::slots::Slots;
 use crate::proxy::source::Source;
-use crate::proxy::{Counters, Want};
+use crate::proxy::{Counters, Sign, Want};
 use crate::time::Instant;
 use crate::token::{Key, Role};
 
@@ -22,6 +24,8 @@ pub(crate) struct Pools {
     pub(crate) counters: Counters,
     /// What the worker is asked to do.
     pub(crate) wants: Vec<Want>,
+    /// What became known of servers in pools that eject.
+    pub(crate) signs: Vec<Sign>,
     /// The time of the event at hand.
     pub(crate) now: Instant,
     /// The number of the turn at hand, for the clients' budgets; wraps.
@@ -47,6 +51,7 @@ impl Pools {
             limits,
             counters: Counters::default(),
             wants: Vec::new(),
+            signs: Vec::new(),
             now: Instant::default(),
             turn: 0,
             routes: Vec::new(),
@@ -181,9 +186,12 @@ impl Pools {
         let waiters = std::mem::take(&mut server.waiters).into();
         let blocked = std::mem::take(&mut server.blocked);
         let (pool, number, lane) = (server.pool, server.number, server.lane);
-        *self.pools[pool as usize].connection(number, lane) = None;
+        if lane != PROBE_LANE {
+            *self.pools[pool as usize].connection(number, lane) = None;
+        }
         self.wants.push(Want::Close(key));
         self.counters.server_failures += 1;
+        self.note_failure(pool, number, lane);
         self.log_failure(pool, number, why);
         (waiters, blocked)
     }
@@ -239,14 +247,26 @@ impl Pools {
     }
 
     fn open(&mut self, pool: u32, number: u32, lane: u32) -> Key {
+        let timeout = self.pools[pool as usize].setup.timeout;
+        let key = self.begin(pool, number, lane, timeout);
+        *self.pools[pool as usize].connection(number, lane) = Some(key);
+        key
+    }
+
+    /// A new connection to a server, which has `timeout` for the connect and for each reply.
+    pub(crate) fn begin(
+        &mut self,
+        pool: u32,
+        number: u32,
+        lane: u32,
+        timeout: Option<Duration>,
+    ) -> Key {
         let setup = &self.pools[pool as usize].setup;
-        let timeout = setup.timeout;
         let has_name = matches!(setup.servers[number as usize].1, Destination::Name { .. });
         let phase = if has_name { Phase::Resolving } else { Phase::Connecting };
         let mut server = Server::new(pool, number, lane, phase, timeout);
         server.greeting = Greeting::new(setup.password.as_ref(), setup.database, self.now);
         let key = self.servers.insert(server);
-        *self.pools[pool as usize].connection(number, lane) = Some(key);
         self.wants.push(match has_name {
             true => Want::Resolve(key),
             false => Want::Connect { key, within: timeout },

@@ -96,6 +96,9 @@ pub(crate) struct Waiter {
     pub(crate) start: u64,
 }
 
+/// The `lane` of a connection that carries a probe and nothing else.
+pub(crate) const PROBE_LANE: u32 = u32::MAX;
+
 /// The `fragment` of a waiter whose request was not split.
 pub(crate) const WHOLE: u32 = u32::MAX;
 

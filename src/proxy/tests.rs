@@ -12,13 +12,13 @@ fn proxy(limits: Limits) -> Proxy {
     let address = Destination::Address(Address::Unix("/nowhere".into()));
     let setup = PoolSetup {
         name: "alpha".to_owned(),
-        routing: RoutingTable::new(
+        routing: std::sync::Arc::new(RoutingTable::new(
             HashKind::default(),
             None,
             DistributionKind::Modula,
             &nodes,
             &[false, false],
-        ),
+        )),
         servers: names.map(|name| (name.to_owned(), address.clone())).to_vec(),
         timeout: None,
         keep_alive: None,
@@ -26,6 +26,7 @@ fn proxy(limits: Limits) -> Proxy {
         preconnect: false,
         password: None,
         database: 0,
+        ejecting: None,
     };
     Proxy::new(vec![setup], limits, 1)
 }

@@ -92,12 +92,13 @@ impl Ledger {
         self.health.push(Health::default());
     }
 
-    /// Every key that a server was asked for, with the server.
-    pub(super) fn keys(&self) -> impl Iterator<Item = (&[u8], usize)> {
+    /// Every key that a server was asked for, with the server, and when.
+    pub(super) fn keys(&self) -> impl Iterator<Item = (&[u8], usize, Instant)> {
         let findings = self.findings.iter();
-        let found =
-            findings.flat_map(|(key, all)| all.iter().map(|found| (&key[..], found.server)));
-        self.executions.values().map(|done| (&done.key[..], done.server)).chain(found)
+        let found = findings
+            .flat_map(|(key, all)| all.iter().map(|found| (&key[..], found.server, found.at)));
+        let done = self.executions.values().map(|done| (&done.key[..], done.server, done.at));
+        done.chain(found)
     }
 
     /// A server has carried out `request`, and answers `reply`.
@@ -321,7 +322,7 @@ mod tests {
         ledger.carried_out(0, at(1), &request, b"$3\r\nold\r\n", Vec::new());
         assert!(allows(&ledger, b"$3\r\nold\r\n"));
         assert!(!allows(&ledger, b"$-1\r\n"));
-        assert_eq!(ledger.keys().collect::<Vec<_>>(), [(&b"key"[..], 0)]);
+        assert_eq!(ledger.keys().collect::<Vec<_>>(), [(&b"key"[..], 0, at(1))]);
     }
 
     #[test]
@@ -349,7 +350,10 @@ mod tests {
         let found = |text: &[u8]| vec![(b"k".to_vec(), value_found(Some(text)))];
         ledger.carried_out(0, at(1), &words("MGET k"), b"", found(b"old"));
         ledger.carried_out(0, at(5), &words("MGET k"), b"", found(b"new"));
-        assert_eq!(ledger.keys().collect::<Vec<_>>(), [(&b"k"[..], 0); 2]);
+        assert_eq!(
+            ledger.keys().collect::<Vec<_>>(),
+            [(&b"k"[..], 0, at(1)), (&b"k"[..], 0, at(5))]
+        );
         let reply = |text: &[u8]| array(&[bulk(text), bulk(text)]);
         let keys = [Reply::AllFound(vec![b"k".to_vec(), b"k".to_vec()])];
         assert!(ledger.allows(&keys, &reply(b"new"), at(2), at(6)));

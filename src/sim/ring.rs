@@ -147,8 +147,8 @@ impl SimRing {
         self.servers[index].data().text(key)
     }
 
-    /// Every key that a server was asked for, with the server's index.
-    pub fn keys(&self) -> impl Iterator<Item = (&[u8], usize)> {
+    /// Every key that a server was asked for, with the server's index, and when.
+    pub fn keys(&self) -> impl Iterator<Item = (&[u8], usize, Instant)> {
         self.net.ledger.keys()
     }
 

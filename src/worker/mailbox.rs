@@ -8,6 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use crate::io::Fd;
 use crate::sys::event::Event;
 use crate::token::Key;
+use crate::worker::health::Health;
 use crate::worker::resolver::Resolver;
 
 /// A message to a worker. Requests never travel this way.
@@ -79,6 +80,7 @@ pub struct Shared {
     resolver: Resolver,
     /// Workers that have drained.
     drained: AtomicUsize,
+    health: Health,
 }
 
 impl Shared {
@@ -89,7 +91,23 @@ impl Shared {
         let mailboxes = (0..workers).map(|_| Mailbox::new()).collect::<Result<_, _>>()?;
         let counts = || (0..pools).map(|_| AtomicU32::new(0)).collect();
         let clients = (0..workers).map(|_| counts()).collect();
-        Ok(Self { mailboxes, clients, resolver: Resolver::default(), drained: AtomicUsize::new(0) })
+        Ok(Self {
+            mailboxes,
+            clients,
+            resolver: Resolver::default(),
+            drained: AtomicUsize::new(0),
+            health: Health::new(Vec::new()),
+        })
+    }
+
+    /// With pools that eject servers.
+    pub fn with_health(self, health: Health) -> Self {
+        Self { health, ..self }
+    }
+
+    /// How servers do.
+    pub fn health(&self) -> &Health {
+        &self.health
     }
 
     /// The mailbox of a worker.

@@ -14,6 +14,7 @@
 
 mod dispatch;
 mod drain;
+mod health;
 mod mailbox;
 mod pace;
 mod resolver;
@@ -25,13 +26,14 @@ use std::sync::Arc;
 
 use log::{info, warn};
 
+pub use health::{Ejection, Health};
 pub use mailbox::{Mail, Mailbox, Shared};
 pub use resolver::{Asker, Resolver};
 
 use crate::config::Access;
 use crate::io::{Address, Errno, Event, Fd, Ring, WaitError, What};
 use crate::limits::Limits;
-use crate::proxy::{Counters, Holdings, Occupancy, PoolSetup, Proxy, Want};
+use crate::proxy::{Counters, Holdings, Occupancy, PoolSetup, Proxy, Sign, Want};
 use crate::time::Instant;
 use crate::token::{Key, OpKind};
 use crate::worker::drain::{Drain, listener_key};
@@ -102,6 +104,10 @@ pub struct Worker<R: Ring> {
     events: Vec<Event>,
     /// Wants of the turn; kept for its memory.
     wants: Vec<Want>,
+    /// Signs of the turn; kept for its memory.
+    signs: Vec<Sign>,
+    /// Up to which change the servers' health is known.
+    health_version: u64,
     /// Sockets whose receive has ended and is to be armed again, if it is still wanted.
     rearm: Vec<Key>,
     /// Sockets whose receive found no buffer; a few are armed again each turn.
@@ -147,6 +153,8 @@ impl<R: Ring> Worker<R> {
             pace: Pace::default(),
             events: Vec::new(),
             wants: Vec::new(),
+            signs: Vec::new(),
+            health_version: 0,
             rearm: Vec::new(),
             starved: VecDeque::new(),
             closing: Vec::new(),
@@ -169,10 +177,12 @@ impl<R: Ring> Worker<R> {
             self.proxy.start(now);
             self.accept_all();
         }
+        self.follow_health(now);
         for event in events.drain(..) {
             self.dispatch(now, event);
         }
         self.events = events;
+        self.report_health(now);
         self.proxy.run_ready(now);
         // After the replies of this turn: a worker that was kept from running finds a tick and
         // the replies together, and none of those requests is overdue.
@@ -180,6 +190,7 @@ impl<R: Ring> Worker<R> {
             self.on_tick(now);
         }
         self.carry_out_wants(now);
+        self.report_health(now);
         self.go_on_draining(now);
         if self.stopping {
             return Ok(Running::Stop);

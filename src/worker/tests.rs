@@ -33,7 +33,7 @@ fn worker(
     let (kind, hash) = (DistributionKind::Modula, HashKind::Fnv1a64);
     let pool = PoolSetup {
         name: "pool".to_owned(),
-        routing: RoutingTable::new(hash, None, kind, &[node], &[false]),
+        routing: Arc::new(RoutingTable::new(hash, None, kind, &[node], &[false])),
         servers: vec![("server".to_owned(), Destination::Address(address))],
         timeout: None,
         keep_alive: None,
@@ -41,6 +41,7 @@ fn worker(
         preconnect: false,
         password: None,
         database: 0,
+        ejecting: None,
     };
     let setup = Setup {
         number: 0,

@@ -9,6 +9,7 @@ use ringcracker::sim::{
 };
 
 use crate::author::{Author, with_keys};
+use crate::ejection;
 use crate::endings;
 use crate::greetings;
 use crate::names;
@@ -40,6 +41,7 @@ pub const ALL: &[Scenario] = named![
     in_a_storm_every_request_is_answered_rightly_or_with_an_error,
     names::a_name_is_looked_up_at_each_connect,
     names::a_slow_look_up_fails_requests_in_time_and_no_others,
+    ejection::a_server_is_ejected_and_returns_to_the_millisecond,
     greetings::nothing_reaches_a_server_before_its_greeting_is_over,
     endings::a_drain_answers_what_was_read,
     endings::a_drain_answers_what_was_put_aside,
@@ -58,8 +60,8 @@ pub fn case(seed: u64) -> u64 {
 }
 
 pub const OK: &[u8] = b"+OK\r\n";
-const NULL: &[u8] = b"$-1\r\n";
-const REFUSED: Reply = Reply::Error("ERR Connection refused\r\n");
+pub const NULL: &[u8] = b"$-1\r\n";
+pub const REFUSED: Reply = Reply::Error("ERR Connection refused\r\n");
 pub const TIMED_OUT: Reply = Reply::Error("ERR Connection timed out\r\n");
 
 pub const fn ms(count: u64) -> Duration {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use ringcracker::distribution::DistributionKind;
 use ringcracker::hash::{HashKind, HashTag};
+use ringcracker::limits::PROBE_TIME;
 use ringcracker::sim::{
     AWAY_MAX, ClientScript, Cut, Ended, Exchange, Fault, Faults, Leaves, Random, Reads,
     ServerScript, Settings, Wanted, bulk, request,
@@ -14,7 +15,7 @@ use ringcracker::sim::{
 use crate::author::Author;
 use crate::scribe::Scribe;
 use crate::tally::Tally;
-use crate::world::World;
+use crate::world::{Ejecting, World};
 
 pub fn run(seed: u64) -> Tally {
     let mut random = Random::new(seed);
@@ -51,19 +52,31 @@ pub fn run(seed: u64) -> Tally {
 /// When it ends, and how long it is felt.
 struct Storm {
     timeout: Option<Duration>,
+    ejection: Option<Ejecting>,
     over: Duration,
 }
 
 impl Storm {
     fn new(random: &mut Random) -> Self {
         let timeout = random.chance(700).then(|| ms(random.between(300, 800) as u64));
-        Self { timeout, over: ms(random.pick(&[50, 200, 1500]) as u64) }
+        let ejection = random.chance(400).then(|| Ejecting {
+            failure_limit: random.between(1, 3) as u32,
+            retry_after: random.time_up_to(ms(900)),
+            probe: random.chance(500),
+        });
+        Self { timeout, ejection, over: ms(random.pick(&[50, 200, 1500]) as u64) }
     }
 
     /// How long after a server's trouble its requests may fail: a request or a connect may have to
-    /// run into its deadline, of which the tick knows last.
+    /// run into its deadline, of which the tick knows last. If that ejects the last server, all
+    /// are refused until it may return.
     fn grace(&self) -> Duration {
-        self.timeout.unwrap_or_default() + ms(300)
+        let Some(ejection) = self.ejection else {
+            return self.timeout.unwrap_or_default() + ms(300);
+        };
+        // The tick begins a probe, which may be one to a server that is not back.
+        let probe = if ejection.probe { PROBE_TIME + ms(300) } else { Duration::ZERO };
+        self.timeout.unwrap_or_default() + probe + ejection.retry_after + ms(300)
     }
 
     /// From when on nothing fails any more: servers have returned by then, too.
@@ -152,6 +165,7 @@ fn set_up(world: &mut World, storm: Option<&Storm>) {
         Some(storm) => storm.timeout,
         None => random.chance(500).then_some(Duration::from_secs(60)),
     };
+    world.ejection = storm.and_then(|storm| storm.ejection);
     world.prompt_from = storm.map(Storm::settled);
     world.over_by = storm.map_or(world.over_by, |storm| storm.settled() + Duration::from_secs(10));
     world.route_by(hash, tag, kind);

@@ -16,6 +16,9 @@ pub struct Tally {
     /// How often a client was not read for a while.
     pub pauses: u64,
     /// Runs in which no request failed.
+    /// Times that a server was ejected.
+    pub ejects: u64,
+    /// Runs in which nothing was allowed to fail.
     pub calm_runs: u64,
     /// A sum over everything that happened, in order.
     pub fingerprint: u64,
@@ -29,6 +32,7 @@ impl Default for Tally {
             replies: 0,
             failures: 0,
             pauses: 0,
+            ejects: 0,
             calm_runs: 0,
             fingerprint: 0,
         }
@@ -41,6 +45,7 @@ impl Tally {
         self.replies += other.replies;
         self.failures += other.failures;
         self.pauses += other.pauses;
+        self.ejects += other.ejects;
         self.calm_runs += other.calm_runs;
         self.fingerprint = self.fingerprint.wrapping_add(other.fingerprint);
         self.injected.iter_mut().zip(other.injected).for_each(|(sum, count)| *sum += count);
@@ -53,6 +58,7 @@ impl Tally {
         assert!(missing.is_empty(), "never injected: {missing:?}");
         assert!(self.failures > 0, "no request has failed");
         assert!(self.pauses > 0, "no client was paused");
+        assert!(self.ejects > 0, "no server was ejected");
         assert!(self.calm_runs > 0, "no run was without failures");
     }
 }
@@ -61,8 +67,9 @@ impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "{} runs, {} of them without a failure; {} replies, {} of them failures; injected:",
-            self.runs, self.calm_runs, self.replies, self.failures
+            "{} runs, {} of them without a failure; {} replies, {} of them failures; \
+             {} ejections; injected:",
+            self.runs, self.calm_runs, self.replies, self.failures, self.ejects
         )?;
         for (kind, count) in Fault::ALL.iter().zip(self.injected) {
             writeln!(f, "{count:>12}  {kind:?}")?;

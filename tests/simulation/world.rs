@@ -11,12 +11,12 @@ use ringcracker::distribution::{DistributionKind, Node, RoutingTable};
 use ringcracker::hash::{HashKind, HashTag};
 use ringcracker::io::{Address, Fd, KeepAlive};
 use ringcracker::limits::{Limits, STASH_BYTES_MAX};
-use ringcracker::proxy::{Holdings, PoolSetup};
+use ringcracker::proxy::{self, Holdings, PoolSetup};
 use ringcracker::sim::{
     ClientScript, Exchange, Fault, Random, ServerScript, Settings, SimRing, Wanted, request,
 };
 use ringcracker::time::Instant;
-use ringcracker::worker::{ListenerSetup, Mail, Running, Setup, Shared, Worker};
+use ringcracker::worker::{Ejection, Health, ListenerSetup, Mail, Running, Setup, Shared, Worker};
 
 use crate::names::{Names, Oracle};
 use crate::tally::Tally;
@@ -36,6 +36,7 @@ pub struct World {
     pub names: Names,
     /// What servers and clients are to be greeted with, and greet with.
     pub wanted: Wanted,
+    pub ejection: Option<Ejecting>,
     /// Another worker accepts, and deals the clients to this one by mail.
     pub dealt: bool,
     /// Signals that arrive, by time, from the beginning of the run.
@@ -47,10 +48,20 @@ pub struct World {
     /// When everything is over, from the beginning of the run.
     pub over_by: Duration,
     seed: u64,
+    hash: HashKind,
+    tag: Option<HashTag>,
     kind: DistributionKind,
     routing: RoutingTable,
     servers: usize,
     settings: Settings,
+}
+
+/// Servers are ejected after so many failures, and for so long.
+#[derive(Clone, Copy)]
+pub struct Ejecting {
+    pub failure_limit: u32,
+    pub retry_after: Duration,
+    pub probe: bool,
 }
 
 /// A world whose clients are all gone.
@@ -58,6 +69,7 @@ pub struct Finished {
     pub worker: Worker<Checked<SimRing>>,
     /// Just before it was told to drain: requests it had understood, and bytes of others.
     pub before_drain: (u64, usize),
+    pub shared: Arc<Shared>,
 }
 
 impl World {
@@ -84,12 +96,15 @@ impl World {
             preconnect: false,
             names: Names::default(),
             wanted,
+            ejection: None,
             dealt: false,
             signals: Vec::new(),
             drains: None,
             prompt_from: None,
             over_by: LONGEST_RUN,
             seed,
+            hash: HashKind::Fnv1a64,
+            tag: None,
             kind,
             routing: routing(count, HashKind::Fnv1a64, None, kind),
             servers: count,
@@ -99,7 +114,7 @@ impl World {
 
     /// Spreads keys in another way than modulo FNV-1a.
     pub fn route_by(&mut self, hash: HashKind, tag: Option<HashTag>, kind: DistributionKind) {
-        self.kind = kind;
+        (self.hash, self.tag, self.kind) = (hash, tag, kind);
         self.routing = routing(self.servers, hash, tag, kind);
     }
 
@@ -110,16 +125,14 @@ impl World {
 
     /// Whether a key is always asked for at the same server.
     pub fn is_exact(&self) -> bool {
-        self.kind != DistributionKind::Random
+        self.kind != DistributionKind::Random && self.ejection.is_none()
     }
 
     /// The servers that may be asked for some of `keys`.
     pub fn servers_of(&self, keys: &[Vec<u8>]) -> Vec<usize> {
-        match self.kind {
-            DistributionKind::Random => (0..self.servers).collect(),
-            DistributionKind::Ketama | DistributionKind::Modula => {
-                keys.iter().map(|key| self.server_of(key)).collect()
-            }
+        match self.is_exact() {
+            false => (0..self.servers).collect(),
+            true => keys.iter().map(|key| self.server_of(key)).collect(),
         }
     }
 
@@ -143,12 +156,13 @@ impl World {
     /// Turns the worker until every client is gone and nothing is left of it.
     pub fn run(self) -> Finished {
         let (number, workers) = if self.dealt { (1, 2) } else { (0, 1) };
-        let shared = Arc::new(Shared::new(workers, 1).expect("an eventfd can be made"));
+        let shared = Shared::new(workers, 1).expect("an eventfd can be made");
+        let shared = Arc::new(shared.with_health(Health::new(vec![self.ejection()])));
         let servers =
             (0..self.servers).map(|index| (name(index), self.names.destination(index))).collect();
         let pool = PoolSetup {
             name: "pool".to_owned(),
-            routing: self.routing.clone(),
+            routing: Arc::new(self.routing.clone()),
             servers,
             timeout: self.timeout,
             keep_alive: self.keep_alive,
@@ -156,6 +170,7 @@ impl World {
             preconnect: self.preconnect,
             password: self.wanted.password.clone().map(Secret::new),
             database: self.wanted.database,
+            ejecting: self.ejection.map(|_| proxy::Ejecting { on_oom: false }),
         };
         let access = Access::default();
         let listener = ListenerSetup { fd: self.listener, pool: 0, clients_max: None, access };
@@ -172,16 +187,33 @@ impl World {
         let ceiling_bytes = self.ceiling_bytes();
         let guide = Guide::new(number, shared, ceiling_bytes, Oracle::new(self.names));
         let worker = Worker::new(Checked::from(self.ring), setup);
-        let routing = is_fixed.then_some(self.routing);
+        // Who was ejected is used again by then.
+        let fixed_from = match self.ejection {
+            None => Duration::ZERO,
+            Some(_) => self.prompt_from.unwrap_or(Duration::MAX),
+        };
         let plan = Plan {
             listener: self.listener,
             signals: self.signals,
             drains: self.drains.map(at),
             prompt_from: self.prompt_from.map(at),
             over_by: at(self.over_by),
-            routing,
+            routing: is_fixed.then_some((self.routing, at(fixed_from))),
         };
         guide.lead(worker, plan)
+    }
+
+    fn ejection(&self) -> Option<Ejection> {
+        self.ejection.map(|ejecting| Ejection {
+            pool: "pool".to_owned(),
+            failure_limit: ejecting.failure_limit,
+            retry_after: ejecting.retry_after,
+            probe: ejecting.probe,
+            hash: self.hash,
+            hash_tag: self.tag,
+            distribution: self.kind,
+            nodes: nodes(self.servers),
+        })
     }
 
     /// What the worker may hold at most, as its limits have it.
@@ -205,7 +237,8 @@ struct Plan {
     drains: Option<Instant>,
     prompt_from: Option<Instant>,
     over_by: Instant,
-    routing: Option<RoutingTable>,
+    /// Where keys belong from some time on.
+    routing: Option<(RoutingTable, Instant)>,
 }
 
 /// Leads a worker through a run.
@@ -238,7 +271,7 @@ impl Guide {
                 check_keys(&mut worker, plan.routing.as_ref());
                 check_promptness(&mut worker, plan.prompt_from);
                 self.stop(&mut worker);
-                return Finished { worker, before_drain: self.before_drain };
+                return Finished { worker, shared: self.shared, before_drain: self.before_drain };
             }
             let held = worker.holdings();
             let now = worker.ring().inner_mut().now();
@@ -298,9 +331,10 @@ impl Guide {
 }
 
 /// Each key has been asked for at its own server.
-fn check_keys(worker: &mut Worker<Checked<SimRing>>, routing: Option<&RoutingTable>) {
-    let Some(routing) = routing else { return };
-    for (key, server) in worker.ring().inner_mut().keys() {
+fn check_keys(worker: &mut Worker<Checked<SimRing>>, routing: Option<&(RoutingTable, Instant)>) {
+    let Some((routing, from)) = routing else { return };
+    let keys = worker.ring().inner_mut().keys();
+    for (key, server, _) in keys.filter(|&(_, _, at)| at >= *from) {
         let text = String::from_utf8_lossy(key);
         assert_eq!(Some(server), routing.route(key, 0), "{text} is asked for at another server");
     }
@@ -339,6 +373,7 @@ impl Finished {
         let counters = self.worker.counters();
         let (failures, pauses) = (counters.requests_failed, counters.clients_paused);
         let calm_runs = u64::from(failures == 0);
+        let ejects = self.shared.health().ejects(0);
         let replies: usize = replies;
         Tally {
             runs: 1,
@@ -346,6 +381,7 @@ impl Finished {
             replies: replies as u64,
             failures,
             pauses,
+            ejects,
             calm_runs,
             fingerprint,
         }
@@ -358,9 +394,12 @@ fn routing(
     tag: Option<HashTag>,
     kind: DistributionKind,
 ) -> RoutingTable {
-    let nodes: Vec<Node> =
-        (0..servers).map(|index| Node { name: name(index), weight: 1 }).collect();
+    let nodes = nodes(servers);
     RoutingTable::new(hash, tag, kind, &nodes, &vec![false; nodes.len()])
+}
+
+fn nodes(servers: usize) -> Vec<Node> {
+    (0..servers).map(|index| Node { name: name(index), weight: 1 }).collect()
 }
 
 pub fn at(time: Duration) -> Instant {

@@ -20,8 +20,8 @@ pub fn proxy_binary() -> PathBuf {
 
 /// How to start a proxy.
 pub struct Start {
-    config: String,
     program: PathBuf,
+    config: String,
     options: Vec<String>,
     environment: Vec<(String, String)>,
     descriptors: Option<u64>,
@@ -41,8 +41,8 @@ impl Start {
     /// One with this configuration.
     pub fn with_config(config: &str) -> Self {
         Self {
-            config: config.to_owned(),
             program: proxy_binary(),
+            config: config.to_owned(),
             options: vec![],
             environment: vec![],
             descriptors: None,
