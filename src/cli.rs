@@ -1,12 +1,13 @@
 //! The words of the command line.
 //!
-//! The flags are nutcracker's, and are written as getopt takes them: `--output=x`, `-v6`, `-dt`.
-//! argh takes none of these forms, so they are taken apart before it reads them. A flag that
-//! the program does not have is refused, never ignored.
+//! The flags are nutcracker's, and are written as getopt takes them: `--output=x`, `--out x`,
+//! `-v6`, `-dt`. argh takes none of these forms, so they are taken apart before it reads them. A
+//! flag that the program does not have is refused, never ignored; the refusals are nutcracker's.
 
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use argh::FromArgs;
 
@@ -21,29 +22,71 @@ pub struct Cli {
         option,
         short = 'c',
         default = "PathBuf::from(\"conf/nutcracker.yml\")",
-        from_str_fn(file_name)
+        from_str_fn(conf_file)
     )]
     pub conf_file: PathBuf,
+
+    /// check the configuration file and exit
+    #[argh(switch, short = 't')]
+    pub test_conf: bool,
 
     /// worker threads, or auto for one per processor (default: 1)
     #[argh(option, default = "Workers::Count(NonZeroUsize::MIN)", from_str_fn(workers))]
     pub workers: Workers,
+
+    /// seconds that clients have to get their replies at SIGTERM or SIGINT; 0 ends at once
+    /// (default: 5)
+    #[argh(option, default = "DRAIN_SECONDS", from_str_fn(drain_seconds))]
+    pub drain_seconds: Duration,
+
+    /// run in the background; what goes wrong at the start is still said
+    #[argh(switch, short = 'd')]
+    pub daemonize: bool,
+
+    /// file for the process id while the program runs (default: none)
+    #[argh(option, short = 'p', from_str_fn(pid_file))]
+    pub pid_file: Option<PathBuf>,
 
     /// log level, from 0 (nothing but the end) to 11 (everything) (default: 5)
     #[argh(option, short = 'v', default = "5", from_str_fn(verbosity))]
     pub verbose: u8,
 
     /// log file (default: standard error)
-    #[argh(option, short = 'o', from_str_fn(file_name))]
+    #[argh(option, short = 'o', from_str_fn(output))]
     pub output: Option<PathBuf>,
 
-    /// check the configuration file and exit
-    #[argh(switch, short = 't')]
-    pub test_conf: bool,
+    /// statistics port (default: 22222)
+    #[argh(option, short = 's', default = "22222", from_str_fn(stats_port))]
+    pub stats_port: u16,
+
+    /// statistics address (default: 0.0.0.0)
+    #[argh(option, short = 'a', default = "\"0.0.0.0\".to_owned()", from_str_fn(stats_addr))]
+    pub stats_addr: String,
+
+    /// interval of the statistics in milliseconds (default: 30000)
+    #[argh(
+        option,
+        short = 'i',
+        default = "Duration::from_millis(30_000)",
+        from_str_fn(stats_interval)
+    )]
+    pub stats_interval: Duration,
+
+    /// describe the statistics and exit
+    #[argh(switch, short = 'D')]
+    pub describe_stats: bool,
+
+    /// size of nutcracker's buffers, 512 to 16777216 bytes; has no effect here
+    #[argh(option, short = 'm', from_str_fn(mbuf_size))]
+    pub mbuf_size: Option<u32>,
 
     /// print the version and exit
     #[argh(switch, short = 'V')]
     pub version: bool,
+
+    /// words that belong to no flag; nutcracker ignores them
+    #[argh(positional, hidden_help)]
+    pub ignored: Vec<String>,
 }
 
 /// How many workers to run.
@@ -75,11 +118,12 @@ pub fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<Cli, Usage> {
             Err(word) => return Err(wrong(&format!("not UTF-8: {}\n", word.display()))),
         }
     }
-    let words = getopt_forms(words.into_iter().skip(1));
+    let words = getopt_forms(words.into_iter().skip(1)).map_err(|what| wrong(&what))?;
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     Cli::from_args(&[PROGRAM], &words).map_err(|exit| match exit.status {
         Ok(()) => Usage { text: exit.output, exit_code: 0 },
-        Err(()) => wrong(&exit.output),
+        // Behind argh's own words about a value stand those of the functions below.
+        Err(()) => wrong(exit.output.rsplit_once("': ").map_or(&exit.output, |(_, what)| what)),
     })
 }
 
@@ -92,57 +136,117 @@ fn wrong(message: &str) -> Usage {
     Usage { text: format!("{PROGRAM}: {}\n\n{usage}", message.trim_end()), exit_code: 1 }
 }
 
-/// Takes getopt's short forms apart: `--x=y` is `--x y`, `-v6` is `-v 6`, `-dt` is `-d -t`. The
-/// word that an option takes, and all after `--`, stay as they are.
-fn getopt_forms(words: impl Iterator<Item = String>) -> Vec<String> {
+/// Takes getopt's forms apart: `--x=y` is `--x y`, `--out y` is `--output y`, `-v6` is `-v 6`,
+/// `-dt` is `-d -t`. The word that a flag takes stays as it is; words of no flag go to the end.
+///
+/// Errors: a flag that does not exist, lacks its value, or takes none; in nutcracker's words.
+fn getopt_forms(words: impl Iterator<Item = String>) -> Result<Vec<String>, String> {
     let mut words = words;
     let mut forms = Vec::new();
+    let mut others = vec!["--".to_owned()];
     while let Some(word) = words.next() {
         if word == "--" {
-            forms.push(word);
-            forms.extend(words);
+            others.extend(words);
             break;
         }
-        let takes_next = if let Some(long) = word.strip_prefix("--") {
-            match long.split_once('=') {
-                Some((name, value)) => {
-                    forms.extend([format!("--{name}"), value.to_owned()]);
-                    false
-                }
-                None => {
-                    let takes = LONG_WITH_VALUE.contains(&long);
-                    forms.push(word);
-                    takes
-                }
-            }
-        } else if word.len() > 2 && word.starts_with('-') {
-            cluster(&word[1..], &mut forms)
+        let wants = if let Some(long) = word.strip_prefix("--") {
+            long_form(long, &mut forms)?
+        } else if word.len() > 1 && word.starts_with('-') {
+            cluster(&word[1..], &mut forms)?
         } else {
-            let takes = word.len() == 2 && word.ends_with(SHORT_WITH_VALUE);
-            forms.push(word);
-            takes
+            others.push(word);
+            continue;
         };
-        if takes_next {
-            forms.extend(words.next());
+        if let Some(flag) = wants {
+            forms.push(words.next().ok_or_else(|| flag.lacks_value())?);
         }
     }
-    forms
+    forms.extend(others);
+    Ok(forms)
 }
 
-/// Takes a cluster of short flags apart. Returns whether the last of them takes the next word.
-fn cluster(flags: &str, forms: &mut Vec<String>) -> bool {
-    for (at, flag) in flags.char_indices() {
-        forms.push(format!("-{flag}"));
-        if SHORT_WITH_VALUE.contains(&flag) {
-            let value = &flags[at + flag.len_utf8()..];
-            if value.is_empty() {
-                return true;
-            }
+/// Takes a long flag apart, which may be cut as far as it stays the only one that begins so.
+/// Returns the flag if it takes the next word.
+fn long_form(text: &str, forms: &mut Vec<String>) -> Result<Option<&'static Flag>, String> {
+    let (name, value) = match text.split_once('=') {
+        Some((name, value)) => (name, Some(value)),
+        None => (text, None),
+    };
+    let mut fitting = FLAGS.iter().filter(|flag| flag.long.starts_with(name));
+    let exact = FLAGS.iter().find(|flag| flag.long == name);
+    let flag = match (exact, fitting.next(), fitting.next()) {
+        (Some(flag), _, _) | (None, Some(flag), None) => flag,
+        (None, _, _) => return Err(format!("invalid option -- '--{name}'")),
+    };
+    forms.push(format!("--{}", flag.long));
+    match (flag.takes, value) {
+        (Takes::Nothing, Some(value)) => {
+            Err(format!("option --{} takes no value, but has '{value}'", flag.long))
+        }
+        (Takes::Nothing, None) => Ok(None),
+        (_, None) => Ok(Some(flag)),
+        (_, Some(value)) => {
             forms.push(value.to_owned());
-            return false;
+            Ok(None)
         }
     }
-    false
+}
+
+/// Takes a cluster of short flags apart. Returns the last of them if it takes the next word.
+fn cluster(flags: &str, forms: &mut Vec<String>) -> Result<Option<&'static Flag>, String> {
+    for (at, letter) in flags.char_indices() {
+        let Some(flag) = FLAGS.iter().find(|flag| flag.short == Some(letter)) else {
+            return Err(format!("invalid option -- '{letter}'"));
+        };
+        forms.push(format!("--{}", flag.long));
+        if flag.takes != Takes::Nothing {
+            let value = &flags[at + letter.len_utf8()..];
+            if value.is_empty() {
+                return Ok(Some(flag));
+            }
+            forms.push(value.to_owned());
+            return Ok(None);
+        }
+    }
+    Ok(None)
+}
+
+/// A flag as getopt knows it. A test holds them to `Cli`.
+struct Flag {
+    short: Option<char>,
+    long: &'static str,
+    takes: Takes,
+}
+
+/// What stands behind a flag.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Takes {
+    Nothing,
+    FileName,
+    Number,
+    Text,
+}
+
+impl Flag {
+    const fn new(short: char, long: &'static str, takes: Takes) -> Self {
+        Self { short: Some(short), long, takes }
+    }
+
+    /// A flag that nutcracker does not have.
+    const fn long(long: &'static str, takes: Takes) -> Self {
+        Self { short: None, long, takes }
+    }
+
+    fn lacks_value(&self) -> String {
+        let what = match self.takes {
+            Takes::Nothing => "nothing",
+            Takes::FileName => "a file name",
+            Takes::Number => "a number",
+            Takes::Text => "a string",
+        };
+        let name = self.short.map_or(format!("--{}", self.long), |letter| format!("-{letter}"));
+        format!("option {name} requires {what}")
+    }
 }
 
 fn workers(text: &str) -> Result<Workers, String> {
@@ -151,141 +255,112 @@ fn workers(text: &str) -> Result<Workers, String> {
     }
     match text.parse::<NonZeroUsize>() {
         Ok(count) if count.get() <= WORKERS_MAX => Ok(Workers::Count(count)),
-        Ok(_) | Err(_) => Err(format!("a number from 1 to {WORKERS_MAX}, or auto, is required")),
+        Ok(_) | Err(_) => {
+            Err(format!("option --workers requires a number from 1 to {WORKERS_MAX}, or auto"))
+        }
+    }
+}
+
+fn drain_seconds(text: &str) -> Result<Duration, String> {
+    match digits(text) {
+        Some(seconds @ 0..=DRAIN_SECONDS_MAX) => Ok(Duration::from_secs(seconds)),
+        Some(_) | None => {
+            Err(format!("option --drain-seconds requires a number from 0 to {DRAIN_SECONDS_MAX}"))
+        }
     }
 }
 
 /// As nutcracker: any number, and those beyond the scale are its end.
 fn verbosity(text: &str) -> Result<u8, String> {
-    let number = text.parse::<u32>().map_err(|_| "a number is required".to_owned())?;
-    Ok(number.min(VERBOSITY_MAX) as u8)
+    let number = digits(text).ok_or("option -v requires a number")?;
+    Ok(number.min(u64::from(VERBOSITY_MAX)) as u8)
 }
 
-fn file_name(text: &str) -> Result<PathBuf, String> {
-    if text.is_empty() { Err("a file name is required".to_owned()) } else { Ok(text.into()) }
+fn stats_port(text: &str) -> Result<u16, String> {
+    let number = digits(text).ok_or("option -s requires a number")?;
+    match u16::try_from(number) {
+        Ok(port @ 1..) => Ok(port),
+        Ok(0) | Err(_) => Err(format!("option -s value {number} is not a valid port")),
+    }
+}
+
+fn stats_addr(text: &str) -> Result<String, String> {
+    required(text, "option -a requires a string")
+}
+
+/// As nutcracker's, it fits an `int`.
+fn stats_interval(text: &str) -> Result<Duration, String> {
+    match digits(text) {
+        Some(number) if number <= i32::MAX as u64 => Ok(Duration::from_millis(number)),
+        Some(_) | None => Err("option -i requires a number".to_owned()),
+    }
+}
+
+fn mbuf_size(text: &str) -> Result<u32, String> {
+    match digits(text) {
+        Some(0) | None => Err("option -m requires a non-zero number".to_owned()),
+        Some(number) => {
+            let (min, max) = MBUF_BYTES;
+            let size = u32::try_from(number).ok().filter(|size| (min..=max).contains(size));
+            size.ok_or_else(|| format!("mbuf chunk size must be between {min} and {max} bytes"))
+        }
+    }
+}
+
+fn conf_file(text: &str) -> Result<PathBuf, String> {
+    required(text, "option -c requires a file name").map(PathBuf::from)
+}
+
+fn output(text: &str) -> Result<PathBuf, String> {
+    required(text, "option -o requires a file name").map(PathBuf::from)
+}
+
+fn pid_file(text: &str) -> Result<PathBuf, String> {
+    required(text, "option -p requires a file name").map(PathBuf::from)
+}
+
+fn required(text: &str, otherwise: &str) -> Result<String, String> {
+    if text.is_empty() { Err(otherwise.to_owned()) } else { Ok(text.to_owned()) }
+}
+
+/// A number as nutcracker reads it: digits and nothing else. One that is too large stays as large
+/// as there is, where nutcracker's wraps.
+fn digits(text: &str) -> Option<u64> {
+    let are_digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    are_digits.then(|| text.parse().unwrap_or(u64::MAX))
 }
 
 const PROGRAM: &str = "ringcracker";
 
 /// The last level of nutcracker's scale (`LOG_PVERB` in `nc_log.h`).
-const VERBOSITY_MAX: u32 = 11;
+const VERBOSITY_MAX: u8 = 11;
 
-/// The flags that take a word, for `getopt_forms`. A test holds them to `Cli`.
-const SHORT_WITH_VALUE: [char; 3] = ['c', 'v', 'o'];
-const LONG_WITH_VALUE: [&str; 4] = ["conf-file", "workers", "verbose", "output"];
+/// Less than the 10 s after which Docker and others kill, and more than the timeouts in use.
+const DRAIN_SECONDS: Duration = Duration::from_secs(5);
+
+/// A day: longer is more likely a mistake.
+const DRAIN_SECONDS_MAX: u64 = 86_400;
+
+/// The smallest and the largest buffer of nutcracker (`MBUF_MIN_SIZE` in `nc_mbuf.h`).
+const MBUF_BYTES: (u32, u32) = (512, 16 << 20);
+
+const FLAGS: [Flag; 15] = [
+    Flag::new('h', "help", Takes::Nothing),
+    Flag::new('V', "version", Takes::Nothing),
+    Flag::new('t', "test-conf", Takes::Nothing),
+    Flag::new('d', "daemonize", Takes::Nothing),
+    Flag::new('D', "describe-stats", Takes::Nothing),
+    Flag::new('v', "verbose", Takes::Number),
+    Flag::new('o', "output", Takes::FileName),
+    Flag::new('c', "conf-file", Takes::FileName),
+    Flag::new('s', "stats-port", Takes::Number),
+    Flag::new('i', "stats-interval", Takes::Number),
+    Flag::new('a', "stats-addr", Takes::Text),
+    Flag::new('p', "pid-file", Takes::FileName),
+    Flag::new('m', "mbuf-size", Takes::Number),
+    Flag::long("workers", Takes::Number),
+    Flag::long("drain-seconds", Takes::Number),
+];
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parse_words(words: &[&str]) -> Result<Cli, Usage> {
-        parse(std::iter::once("ringcracker").chain(words.iter().copied()).map(OsString::from))
-    }
-
-    fn defaults() -> Cli {
-        Cli {
-            conf_file: "conf/nutcracker.yml".into(),
-            workers: Workers::Count(NonZeroUsize::MIN),
-            verbose: 5,
-            output: None,
-            test_conf: false,
-            version: false,
-        }
-    }
-
-    fn refused(words: &[&str]) -> String {
-        let usage = parse_words(words).unwrap_err();
-        assert_eq!(usage.exit_code, 1, "{words:?}");
-        assert!(usage.text.contains("Usage: ringcracker"), "{}", usage.text);
-        usage.text.lines().next().unwrap_or_default().to_owned()
-    }
-
-    #[test]
-    fn nothing_given_is_nutcrackers_defaults() {
-        assert_eq!(parse_words(&[]), Ok(defaults()));
-        assert_eq!(parse([]), Ok(defaults()));
-    }
-
-    #[test]
-    fn every_form_of_getopt_is_read() {
-        let conf = || Ok(Cli { conf_file: "a b.yml".into(), ..defaults() });
-        for words in [
-            &["-c", "a b.yml"][..],
-            &["-ca b.yml"],
-            &["--conf-file", "a b.yml"],
-            &["--conf-file=a b.yml"],
-        ] {
-            assert_eq!(parse_words(words), conf(), "{words:?}");
-        }
-        for words in [&["-v", "6"][..], &["-v6"], &["--verbose", "6"], &["--verbose=6"]] {
-            assert_eq!(parse_words(words), Ok(Cli { verbose: 6, ..defaults() }), "{words:?}");
-        }
-        let all = Cli { verbose: 11, test_conf: true, version: true, ..defaults() };
-        for words in [&["-tVv99"][..], &["-tVv", "99"], &["-t", "-V", "-v", "99"]] {
-            assert_eq!(parse_words(words).as_ref(), Ok(&all), "{words:?}");
-        }
-    }
-
-    #[test]
-    fn the_word_of_an_option_stays_as_it_is() {
-        for word in ["-tV", "--x=y", "--", "-", "a=b", "--output"] {
-            let expected = || Ok(Cli { output: Some(word.into()), ..defaults() });
-            assert_eq!(parse_words(&["-o", word]), expected());
-            assert_eq!(parse_words(&["--output", word]), expected());
-            assert_eq!(parse_words(&[&format!("--output={word}")]), expected());
-        }
-    }
-
-    #[test]
-    fn workers_are_a_number_or_auto() {
-        let workers = |text| parse_words(&["--workers", text]).map(|cli| cli.workers);
-        assert_eq!(workers("auto"), Ok(Workers::Auto));
-        assert_eq!(workers("1024"), Ok(Workers::Count(NonZeroUsize::new(1024).unwrap())));
-        for text in ["0", "-1", "1025", "Auto", "", "2x", "99999999999999999999"] {
-            assert!(refused(&["--workers", text]).contains("1 to 1024, or auto"), "{text}");
-        }
-    }
-
-    #[test]
-    fn help_is_no_fault() {
-        for words in [&["-h"][..], &["--help"], &["-?"], &["-th"]] {
-            let usage = parse_words(words).unwrap_err();
-            assert_eq!(usage.exit_code, 0, "{words:?}");
-            assert!(usage.text.starts_with("Usage: ringcracker"), "{}", usage.text);
-            for flag in LONG_WITH_VALUE.iter().chain(&["test-conf", "version", "help"]) {
-                assert!(usage.text.contains(&format!("--{flag}")), "{flag} in {}", usage.text);
-            }
-        }
-    }
-
-    #[test]
-    fn what_is_not_understood_is_named() {
-        assert!(refused(&["-x"]).contains("-x"));
-        assert!(refused(&["-tx"]).contains("-x"));
-        assert!(refused(&["-té"]).contains("-é"));
-        assert!(refused(&["--daemonize"]).contains("--daemonize"));
-        assert!(refused(&["file.yml"]).contains("file.yml"));
-        assert!(refused(&["--version=3"]).contains('3'));
-        assert!(refused(&["-v", "loud"]).contains("a number is required"));
-        assert!(refused(&["--output="]).contains("a file name is required"));
-        assert!(refused(&["-c"]).contains("-c"));
-        assert!(refused(&["--", " x"]).contains('x'));
-    }
-
-    #[test]
-    fn a_word_that_is_not_text_is_refused() {
-        use std::os::unix::ffi::OsStringExt;
-        let argv = [OsString::from("ringcracker"), OsString::from_vec(b"-c\xff".to_vec())];
-        assert_eq!(parse(argv).unwrap_err().exit_code, 1);
-    }
-
-    #[test]
-    fn the_flags_with_a_value_are_those_of_the_program() {
-        for flag in SHORT_WITH_VALUE.map(|flag| format!("-{flag}")) {
-            assert!(refused(&[&flag]).contains("No value provided"), "{flag}");
-        }
-        for flag in LONG_WITH_VALUE.map(|flag| format!("--{flag}")) {
-            assert!(refused(&[&flag]).contains("No value provided"), "{flag}");
-        }
-    }
-}
+mod tests;

@@ -18,6 +18,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use log::{LevelFilter, error, info};
+use ringcracker::admin::StatsPort;
 #[cfg(debug_assertions)]
 use ringcracker::checked::Checked;
 use ringcracker::cli::{Cli, Workers};
@@ -26,7 +27,7 @@ use ringcracker::distribution::RoutingTable;
 use ringcracker::io::{Address, Fd, WaitError};
 use ringcracker::limits::{DESCRIPTORS_RESERVED, FREE_BYTES_MAX, Limits};
 use ringcracker::logging::Log;
-use ringcracker::proxy::PoolSetup;
+use ringcracker::proxy::{self, PoolSetup};
 use ringcracker::ring::{self, CannotRun, Options, Uring};
 use ringcracker::sys::sockets::{ListenOn, ListenOptions};
 use ringcracker::sys::{memory, process, signals, sockets};
@@ -44,6 +45,12 @@ pub(crate) enum StartError {
     /// A pool's address cannot be listened on.
     #[error("pool {pool}: cannot listen on {listen}: {why}")]
     Listen { pool: String, listen: String, why: std::io::Error },
+    /// The statistics port cannot be listened on.
+    #[error(
+        "cannot serve statistics on {address}:{port}: {why}; -a and -s choose another address \
+         and port"
+    )]
+    Stats { address: String, port: u16, why: std::io::Error },
     /// The log cannot be opened.
     #[error("cannot log to {path}: {why}")]
     Log { path: String, why: std::io::Error },
@@ -89,6 +96,7 @@ fn run_logged(cli: &Cli, config: &Config, signals: Fd, log: &Log) -> Result<(), 
     let pools: Vec<PoolSetup> = config.pools.iter().map(pool_setup).collect::<Result<_, _>>()?;
     let shared = Arc::new(Shared::new(workers, pools.len())?);
     let listeners = listen_all(config)?;
+    let stats = listen_for_stats(cli)?;
     let ring = ring_of(&shared, 0, Options { signals: Some(signals), ..options.clone() })?;
     watch_memory()?;
     let setup = |number, listeners| Setup {
@@ -107,6 +115,7 @@ fn run_logged(cli: &Cli, config: &Config, signals: Fd, log: &Log) -> Result<(), 
         log_pool(pool, workers);
     }
     let mut worker = Worker::new(ring, setup(0, listeners));
+    stats.serve(proxy::layout(&pools), Arc::clone(&shared))?;
     let result = run_first(&mut worker, log);
     worker.log_summary();
     drop(worker);
@@ -320,9 +329,24 @@ fn listen_patiently(
     backlog: u32,
     options: ListenOptions,
 ) -> std::io::Result<Fd> {
+    patiently(|| sockets::listen(address, backlog, options))
+}
+
+/// As for a pool: the port may be that of the process which this one takes the place of.
+fn listen_for_stats(cli: &Cli) -> Result<StatsPort, StartError> {
+    let (address, port) = (cli.stats_addr.clone(), cli.stats_port);
+    patiently(|| StatsPort::open(&address, port)).map_err(|why| StartError::Stats {
+        address,
+        port,
+        why,
+    })
+}
+
+/// Tries again for a while when an address is in use.
+fn patiently<T>(mut listen: impl FnMut() -> std::io::Result<T>) -> std::io::Result<T> {
     let until = Instant::now() + LISTEN_PATIENCE;
     loop {
-        match sockets::listen(address, backlog, options) {
+        match listen() {
             Err(why) if why.kind() == ErrorKind::AddrInUse && Instant::now() < until => {
                 std::thread::sleep(LISTEN_INTERVAL);
             }

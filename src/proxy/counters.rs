@@ -38,7 +38,8 @@ pub struct Counters {
 }
 
 impl Counters {
-    const fn named(&self) -> [(&'static str, u64); 15] {
+    /// All of them, with their names.
+    pub const fn named(&self) -> [(&'static str, u64); 15] {
         [
             ("clients", self.clients),
             ("clients refused", self.clients_refused),

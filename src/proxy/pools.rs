@@ -5,11 +5,13 @@ use log::warn;
 use crate::io::{Address, Chain, Errno};
 use crate::limits::{Limits, SPARE_CHAINS_MAX};
 use crate::proxy::client::Account;
+use crate::proxy::figures::count_server_end;
 use crate::proxy::pool::{Pool, PoolSetup};
 use crate::proxy::server::{Phase, Server, Waiter};
 use crate::proxy::slots::Slots;
 use crate::proxy::source::Source;
 use crate::proxy::{Counters, Want};
+use crate::stats::Figures;
 use crate::time::Instant;
 use crate::token::{Key, Role};
 
@@ -19,6 +21,7 @@ pub(crate) struct Pools {
     pub(crate) servers: Slots<Server>,
     pub(crate) limits: Limits,
     pub(crate) counters: Counters,
+    pub(crate) figures: Figures,
     /// What the worker is asked to do.
     pub(crate) wants: Vec<Want>,
     /// The time of the event at hand.
@@ -38,13 +41,14 @@ pub(crate) struct Pools {
 }
 
 impl Pools {
-    pub(crate) fn new(setups: Vec<PoolSetup>, limits: Limits, seed: u64) -> Self {
+    pub(crate) fn new(setups: Vec<PoolSetup>, limits: Limits, seed: u64, figures: Figures) -> Self {
         let logged = setups.iter().map(|setup| vec![None; setup.servers.len()]).collect();
         Self {
             pools: setups.into_iter().map(Pool::new).collect(),
             servers: Slots::new(Role::Server),
             limits,
             counters: Counters::default(),
+            figures,
             wants: Vec::new(),
             now: Instant::default(),
             turn: 0,
@@ -173,6 +177,7 @@ impl Pools {
         if server.phase == Phase::Leaving {
             return Default::default();
         }
+        count_server_end(&mut self.figures, server, why);
         server.phase = Phase::Leaving;
         server.output = Chain::new();
         server.partial = Chain::new();
@@ -210,6 +215,7 @@ impl Pools {
         let timeout = self.pools[pool as usize].setup.timeout;
         let key = self.servers.insert(Server::new(pool, number, lane, timeout));
         *self.pools[pool as usize].connection(number, lane) = Some(key);
+        self.figures.process.total_connections += 1;
         self.wants.push(Want::Connect { key, within: timeout });
         key
     }

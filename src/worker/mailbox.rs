@@ -2,9 +2,10 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crate::io::Fd;
+use crate::stats::Block;
 use crate::sys::event::Event;
 
 /// A message to a worker. Requests never travel this way.
@@ -62,6 +63,8 @@ pub struct Shared {
     mailboxes: Vec<Mailbox>,
     /// Clients of each worker, by pool; counted when dealt, so that the limits are exact.
     clients: Vec<Vec<AtomicU32>>,
+    /// Where each worker shows its figures, once it has begun. Each makes its own: it writes it.
+    blocks: Vec<OnceLock<Arc<Block>>>,
 }
 
 impl Shared {
@@ -71,12 +74,23 @@ impl Shared {
     pub fn new(workers: usize, pools: usize) -> std::io::Result<Self> {
         let mailboxes = (0..workers).map(|_| Mailbox::new()).collect::<Result<_, _>>()?;
         let counts = || (0..pools).map(|_| AtomicU32::new(0)).collect();
-        Ok(Self { mailboxes, clients: (0..workers).map(|_| counts()).collect() })
+        let blocks = (0..workers).map(|_| OnceLock::new()).collect();
+        Ok(Self { mailboxes, clients: (0..workers).map(|_| counts()).collect(), blocks })
     }
 
     /// The mailbox of a worker.
     pub fn mailbox(&self, worker: usize) -> &Mailbox {
         &self.mailboxes[worker]
+    }
+
+    /// Tells where a worker shows its figures. To be called once for each.
+    pub fn show_at(&self, worker: usize, block: Arc<Block>) {
+        assert!(self.blocks[worker].set(block).is_ok(), "worker {worker} begins once");
+    }
+
+    /// The figures of all workers that have begun.
+    pub fn blocks(&self) -> impl Iterator<Item = &Block> {
+        self.blocks.iter().filter_map(|block| block.get().map(Arc::as_ref))
     }
 
     /// Tells every worker to stop.

@@ -25,6 +25,8 @@ pub struct Start {
     environment: Vec<(String, String)>,
     descriptors: Option<u64>,
     ports: Vec<Port>,
+    stats: Port,
+    binary: PathBuf,
 }
 
 /// A running proxy. Dropping it fails the test when it had ended by itself.
@@ -32,6 +34,8 @@ pub struct Proxy {
     process: Process,
     directory: TempDir,
     ports: Vec<Port>,
+    stats: Port,
+    binary: PathBuf,
     /// Its end was asked for: it is no failure.
     end_expected: bool,
 }
@@ -45,6 +49,8 @@ impl Start {
             environment: vec![],
             descriptors: None,
             ports: vec![],
+            stats: Port::free(),
+            binary: proxy_binary(),
         }
     }
 
@@ -53,6 +59,12 @@ impl Start {
         let port = Port::free();
         let listen = format!("127.0.0.1:{}", port.number());
         Self::with_config(&pool("alpha", &listen, servers, lines)).holding(port)
+    }
+
+    /// Runs another program in place of the one under test, one that has the same flags.
+    pub fn binary(mut self, name: &str) -> Self {
+        self.binary = name.into();
+        self
     }
 
     /// Adds words to its command line.
@@ -91,8 +103,7 @@ impl Start {
         let up = holds_within(DEADLINE, || {
             let ended = proxy.process.ended();
             assert!(ended.is_none(), "the proxy ended with {ended:?}: {}", proxy.output());
-            // A listener alone may be that of a process that was killed a moment ago.
-            proxy.log().contains("started on pid") && listens.iter().all(|l| is_listening(l))
+            proxy.has_begun() && listens.iter().all(|l| is_listening(l))
         });
         assert!(up, "the proxy does not listen: {}", proxy.output());
         proxy.end_expected = false;
@@ -105,9 +116,13 @@ impl Start {
         let config = directory.path().join("nutcracker.yml");
         fs::write(&config, &self.config).expect("writable");
         let errors = File::create(directory.path().join("stderr")).expect("writable");
-        let mut command = Command::new(proxy_binary());
+        let mut command = Command::new(&self.binary);
         command.arg("-c").arg(&config).arg("-o").arg(directory.path().join("log"));
-        command.args(&self.options).args(foreign_options());
+        command.args(&self.options);
+        // The port that nutcracker takes unasked would be the same for every test.
+        if !self.options.iter().any(|word| word.starts_with("-s") || word.starts_with("--stats")) {
+            command.args(["-a", "127.0.0.1", "-s", &self.stats.number().to_string()]);
+        }
         command.envs(self.environment);
         command.current_dir(directory.path()).stdin(Stdio::null()).stdout(Stdio::null());
         command.stderr(errors);
@@ -115,7 +130,8 @@ impl Start {
             limit_descriptors(&mut command, count);
         }
         let process = Process::spawn(&mut command);
-        Proxy { process, directory, ports: self.ports, end_expected: true }
+        let Self { ports, stats, binary, .. } = self;
+        Proxy { process, directory, ports, stats, binary, end_expected: true }
     }
 }
 
@@ -128,6 +144,11 @@ impl Proxy {
     /// The port of its first pool.
     pub fn port(&self) -> u16 {
         self.ports[0].number()
+    }
+
+    /// The port of its statistics.
+    pub fn stats_port(&self) -> u16 {
+        self.stats.number()
     }
 
     /// A client of its first pool.
@@ -161,6 +182,12 @@ impl Proxy {
         self.directory.path().join("log")
     }
 
+    /// A listener alone may be that of a process that was killed a moment ago. nutcracker may log
+    /// nothing at all.
+    fn has_begun(&self) -> bool {
+        self.binary.ends_with("nutcracker") || self.log().contains("started on pid")
+    }
+
     fn output(&self) -> String {
         format!("stderr:\n{}\nlog:\n{}", self.errors(), self.log())
     }
@@ -183,13 +210,4 @@ fn is_listening(listen: &str) -> bool {
     }
     let path = listen.split(' ').next().unwrap_or(listen);
     Path::new(path).exists() && Client::try_unix(Path::new(path)).is_ok()
-}
-
-/// nutcracker opens a statistics port that would be the same for every test.
-fn foreign_options() -> Vec<String> {
-    if proxy_binary().file_name().is_some_and(|name| name == "nutcracker") {
-        vec!["-s".to_owned(), Port::free().number().to_string()]
-    } else {
-        Vec::new()
-    }
 }
