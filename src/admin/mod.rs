@@ -19,7 +19,7 @@ use log::warn;
 
 use crate::limits::{STATS_LINGER, STATS_LINGER_BYTES_MAX, STATS_READERS_MAX, STATS_WRITE_TIME};
 use crate::stats::{Head, Layout};
-use crate::sys::{clock, process};
+use crate::sys::process;
 use crate::worker::Shared;
 
 /// A statistics port that listens.
@@ -33,9 +33,7 @@ struct Reporter {
     layout: Layout,
     shared: Arc<Shared>,
     source: String,
-    /// When the process started, and how far the monotonic clock was then from 1970.
     started: Instant,
-    origin_us: u64,
 }
 
 impl StatsPort {
@@ -50,14 +48,12 @@ impl StatsPort {
     ///
     /// Errors: a thread cannot be started.
     pub fn serve(self, layout: Layout, shared: Arc<Shared>) -> io::Result<()> {
-        let since_1970 = micros(since_1970());
         let reporter = Arc::new(Reporter {
             listener: self.listener,
             layout,
             shared,
             source: process::host_name(),
             started: Instant::now(),
-            origin_us: since_1970.saturating_sub(clock::now().as_nanos() / 1000),
         });
         for number in 0..STATS_READERS_MAX {
             let reporter = Arc::clone(&reporter);
@@ -112,9 +108,8 @@ impl Reporter {
             version: env!("CARGO_PKG_VERSION"),
             uptime_s: self.started.elapsed().as_secs(),
             timestamp_s: since_1970().as_secs(),
-            origin_us: self.origin_us,
         };
-        self.layout.report(head, self.shared.blocks())
+        self.layout.report(head, &self.layout.total(self.shared.blocks()))
     }
 }
 
@@ -141,10 +136,6 @@ fn time_left(until: Instant) -> io::Result<Duration> {
 /// A clock that is set before 1970 counts as 1970.
 fn since_1970() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
-}
-
-fn micros(time: Duration) -> u64 {
-    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// How long after a failed accept the next is tried.

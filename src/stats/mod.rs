@@ -14,7 +14,7 @@ mod block;
 mod report;
 
 pub use block::Block;
-pub use report::{Head, Layout};
+pub use report::{Head, Layout, Total};
 
 /// Makes a struct of figures, with their names and values in the order of the report.
 macro_rules! figures {
@@ -33,6 +33,10 @@ macro_rules! figures {
 
             fn values(&self) -> [u64; $count] {
                 [$(self.$field),*]
+            }
+
+            fn values_mut(&mut self) -> [&mut u64; $count] {
+                [$(&mut self.$field),*]
             }
         }
     };
@@ -57,7 +61,7 @@ figures! {
         client_err,
         /// Clients that are there.
         client_connections,
-        /// Times that a server was ejected.
+        /// Times that a server was ejected; no worker's, as ejection is the whole process's.
         server_ejects,
         /// Requests answered with an error in place of a server's reply.
         forward_error,
@@ -77,8 +81,7 @@ figures! {
         server_timedout,
         /// Connections that are made.
         server_connections,
-        /// When it was last ejected: here nanoseconds of the monotonic clock, 0 for never; in the
-        /// report microseconds since 1970.
+        /// When it was last ejected, in microseconds since 1970, 0 for never; no worker's either.
         server_ejected_at,
         /// Requests given to it, each fragment by itself.
         requests,
@@ -144,5 +147,13 @@ impl Figures {
             entry.pool.values().into_iter().chain(servers)
         });
         self.process.values().into_iter().chain(pools)
+    }
+
+    fn values_mut(&mut self) -> impl Iterator<Item = &mut u64> {
+        let pools = self.pools.iter_mut().flat_map(|entry| {
+            let servers = entry.servers.iter_mut().flat_map(ServerFigures::values_mut);
+            entry.pool.values_mut().into_iter().chain(servers)
+        });
+        self.process.values_mut().into_iter().chain(pools)
     }
 }

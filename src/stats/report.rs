@@ -4,7 +4,7 @@
 
 use std::fmt::Write;
 
-use crate::stats::{Block, PoolFigures, ProcessFigures, ServerFigures};
+use crate::stats::{Block, Figures, PoolFigures, ProcessFigures, ServerFigures};
 
 /// The names in a report, and thereby what each value of a block is.
 pub struct Layout {
@@ -23,14 +23,13 @@ pub struct Head<'a> {
     pub uptime_s: u64,
     /// Seconds since 1970.
     pub timestamp_s: u64,
-    /// Microseconds from 1970 to the origin of the monotonic clock.
-    pub origin_us: u64,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Sum,
-    Latest,
+/// The figures of all workers together.
+pub struct Total {
+    /// Counters and gauges, added.
+    pub figures: Figures,
+    counters: Vec<u64>,
 }
 
 impl Layout {
@@ -40,84 +39,50 @@ impl Layout {
         Self { pools, counters }
     }
 
-    /// The report, with a newline at its end. Every block is one of this layout.
-    pub fn report<'b>(&self, head: Head<'_>, blocks: impl Iterator<Item = &'b Block>) -> String {
-        let mut sums = self.sum(blocks).into_iter();
-        let mut text = String::with_capacity(NUMBER_BYTES * sums.len());
+    /// Adds up what workers show. Every block is one of this layout.
+    pub fn total<'b>(&self, blocks: impl Iterator<Item = &'b Block>) -> Total {
+        let mut figures = Figures::new(self.pools.iter().map(|(_, servers)| servers.len()));
+        let mut counters = vec![0; self.counters.len()];
+        for block in blocks {
+            let sums = figures.values_mut().chain(&mut counters);
+            sums.zip(block.read()).for_each(|(sum, value)| *sum += value);
+        }
+        Total { figures, counters }
+    }
+
+    /// The report, with a newline at its end.
+    pub fn report(&self, head: Head<'_>, total: &Total) -> String {
+        let Total { figures, counters } = total;
+        let mut text = String::with_capacity(NUMBER_BYTES * figures.values().count());
         text.push('{');
         push_string(&mut text, "service", "nutcracker");
         push_string(&mut text, "source", head.source);
         push_string(&mut text, "version", head.version);
-        push_numbers(&mut text, &["uptime", "timestamp"], [head.uptime_s, head.timestamp_s]);
+        push_numbers(&mut text, &["uptime", "timestamp"], &[head.uptime_s, head.timestamp_s]);
         // A listening socket is a connection in twemproxy.
-        let listeners = self.pools.len() as u64;
-        let connections = sums.by_ref().take(ProcessFigures::NAMES.len());
-        push_numbers(&mut text, &ProcessFigures::NAMES, connections.map(|sum| sum + listeners));
-        for (name, servers) in &self.pools {
+        let connections = figures.process.values().map(|sum| sum + self.pools.len() as u64);
+        push_numbers(&mut text, &ProcessFigures::NAMES, &connections);
+        for ((name, servers), entry) in self.pools.iter().zip(&figures.pools) {
             begin(&mut text, name);
-            push_numbers(&mut text, &PoolFigures::NAMES, &mut sums);
-            for server in servers {
-                begin(&mut text, server);
-                let values = sums.by_ref().take(ServerFigures::NAMES.len());
-                push_numbers(
-                    &mut text,
-                    &ServerFigures::NAMES,
-                    values.zip(SERVER_KINDS).map(|(value, kind)| match kind {
-                        Kind::Latest if value > 0 => head.origin_us + value / 1000,
-                        Kind::Latest | Kind::Sum => value,
-                    }),
-                );
+            push_numbers(&mut text, &PoolFigures::NAMES, &entry.pool.values());
+            for (name, server) in servers.iter().zip(&entry.servers) {
+                begin(&mut text, name);
+                push_numbers(&mut text, &ServerFigures::NAMES, &server.values());
                 end(&mut text);
             }
             end(&mut text);
         }
-        push_numbers(&mut text, &self.counters, sums);
+        push_numbers(&mut text, &self.counters, counters);
         text.truncate(text.trim_end_matches([',', ' ']).len());
         text.push_str("}\n");
         text
     }
-
-    /// Each value over all blocks: counters and gauges added, of timestamps the latest.
-    fn sum<'b>(&self, blocks: impl Iterator<Item = &'b Block>) -> Vec<u64> {
-        let kinds: Vec<Kind> = self.kinds().collect();
-        let mut sums = vec![0_u64; kinds.len()];
-        for block in blocks {
-            for ((sum, value), kind) in sums.iter_mut().zip(block.read()).zip(&kinds) {
-                *sum = match kind {
-                    Kind::Sum => *sum + value,
-                    Kind::Latest => value.max(*sum),
-                };
-            }
-        }
-        sums
-    }
-
-    fn kinds(&self) -> impl Iterator<Item = Kind> + '_ {
-        let sums = |count| std::iter::repeat_n(Kind::Sum, count);
-        let pools = self.pools.iter().flat_map(move |(_, servers)| {
-            let servers = servers.iter().flat_map(|_| SERVER_KINDS);
-            sums(PoolFigures::NAMES.len()).chain(servers)
-        });
-        sums(ProcessFigures::NAMES.len()).chain(pools).chain(sums(self.counters.len()))
-    }
 }
-
-/// How each of a server's figures is put together: `server_ejected_at` is a time.
-const SERVER_KINDS: [Kind; ServerFigures::NAMES.len()] = {
-    let mut kinds = [Kind::Sum; ServerFigures::NAMES.len()];
-    kinds[4] = Kind::Latest;
-    kinds
-};
 
 /// A guess at the bytes of a number with its name.
 const NUMBER_BYTES: usize = 32;
 
-fn push_numbers<N: AsRef<str>>(
-    text: &mut String,
-    names: &[N],
-    values: impl IntoIterator<Item = u64>,
-) {
-    // The names first: a `zip` that ends with them takes no value too many.
+fn push_numbers<N: AsRef<str>>(text: &mut String, names: &[N], values: &[u64]) {
     for (name, value) in names.iter().zip(values) {
         // Writing to a string does not fail.
         let _ = write!(text, "\"{}\":{value}, ", name.as_ref());
@@ -158,15 +123,9 @@ fn push_escaped(text: &mut String, name: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stats::Figures;
 
-    const HEAD: Head<'_> = Head {
-        source: "box",
-        version: "1.2.3",
-        uptime_s: 4,
-        timestamp_s: 1_700_000_000,
-        origin_us: 1_000_000,
-    };
+    const HEAD: Head<'_> =
+        Head { source: "box", version: "1.2.3", uptime_s: 4, timestamp_s: 1_700_000_000 };
 
     fn layout() -> Layout {
         let pool = |name: &str, servers: &[&str]| {
@@ -182,7 +141,6 @@ mod tests {
         figures.process.curr_connections = 1;
         figures.pool(0).fragments = 9;
         figures.server(0, 1).requests = 8;
-        figures.server(1, 0).server_ejected_at = 5_000_000;
         let block = Block::new(&figures, 1);
         block.show(&figures, std::iter::once(77));
         let server = |ejected: u64, requests: u64| {
@@ -211,24 +169,26 @@ mod tests {
             pool(0),
             server(1_005_000, 0),
         );
-        assert_eq!(layout().report(HEAD, std::iter::once(&block)), expected);
+        let mut total = layout().total(std::iter::once(&block));
+        total.figures.server(1, 0).server_ejected_at = 1_005_000;
+        assert_eq!(layout().report(HEAD, &total), expected);
     }
 
     #[test]
-    fn workers_are_added_and_the_latest_time_is_taken() {
-        let blocks = [(5, 3000), (7, 9000), (11, 0)].map(|(count, ejected_at)| {
+    fn workers_are_added() {
+        let blocks = [5, 7, 11].map(|count| {
             let mut figures = Figures::new([2, 1].into_iter());
+            figures.process.curr_connections = count;
             figures.pool(1).client_connections = count;
-            figures.server(0, 0).server_ejected_at = ejected_at;
             figures.server(1, 0).in_queue_bytes = count;
             let block = Block::new(&figures, 1);
             block.show(&figures, std::iter::once(count));
             block
         });
-        let report = layout().report(HEAD, blocks.iter());
-        assert!(report.contains("\"client_connections\":23"), "{report}");
-        assert!(report.contains("\"in_queue_bytes\":23"), "{report}");
-        assert!(report.contains("\"server_ejected_at\":1000009"), "{report}");
-        assert!(report.ends_with("\"ours\":23}\n"), "{report}");
+        let mut total = layout().total(blocks.iter());
+        assert_eq!(total.figures.process.curr_connections, 23);
+        assert_eq!(total.figures.pool(1).client_connections, 23);
+        assert_eq!(total.figures.server(1, 0).in_queue_bytes, 23);
+        assert!(layout().report(HEAD, &total).ends_with("\"ours\":23}\n"));
     }
 }
