@@ -148,7 +148,7 @@ impl Side {
             start = start.holding(listen);
         }
         if let Some(binary) = binary {
-            start = start.binary(binary);
+            start = start.program(binary);
         }
         Self { proxy: start.start(), ports, _redis: redis, _fakes: fakes, _dead: dead }
     }
@@ -292,7 +292,7 @@ fn the_report_has_nutcrackers_layout_with_our_counters_behind() {
         let start = Start::with_config(&config(&ports));
         let [first, second] = ports;
         let start = start.holding(first).holding(second);
-        binary.into_iter().fold(start, Start::binary).start()
+        binary.into_iter().fold(start, Start::program).start()
     };
     let (ours, theirs) = (start(None), start(Some("nutcracker")));
     let (ours, theirs) = (report(&ours), report(&theirs));

@@ -26,7 +26,7 @@ pub struct Start {
     descriptors: Option<u64>,
     ports: Vec<Port>,
     stats: Port,
-    binary: PathBuf,
+    program: PathBuf,
 }
 
 /// A running proxy. Dropping it fails the test when it had ended by itself.
@@ -35,7 +35,6 @@ pub struct Proxy {
     directory: TempDir,
     ports: Vec<Port>,
     stats: Port,
-    binary: PathBuf,
     /// Its end was asked for: it is no failure.
     end_expected: bool,
 }
@@ -50,7 +49,7 @@ impl Start {
             descriptors: None,
             ports: vec![],
             stats: Port::free(),
-            binary: proxy_binary(),
+            program: proxy_binary(),
         }
     }
 
@@ -61,9 +60,9 @@ impl Start {
         Self::with_config(&pool("alpha", &listen, servers, lines)).holding(port)
     }
 
-    /// Runs another program in place of the one under test, one that has the same flags.
-    pub fn binary(mut self, name: &str) -> Self {
-        self.binary = name.into();
+    /// Another program in its place, to see where the two differ.
+    pub fn program(mut self, program: &str) -> Self {
+        self.program = program.into();
         self
     }
 
@@ -103,7 +102,8 @@ impl Start {
         let up = holds_within(DEADLINE, || {
             let ended = proxy.process.ended();
             assert!(ended.is_none(), "the proxy ended with {ended:?}: {}", proxy.output());
-            proxy.has_begun() && listens.iter().all(|l| is_listening(l))
+            // A listener alone may be that of a process that was killed a moment ago.
+            proxy.log().contains("started on pid") && listens.iter().all(|l| is_listening(l))
         });
         assert!(up, "the proxy does not listen: {}", proxy.output());
         proxy.end_expected = false;
@@ -116,7 +116,7 @@ impl Start {
         let config = directory.path().join("nutcracker.yml");
         fs::write(&config, &self.config).expect("writable");
         let errors = File::create(directory.path().join("stderr")).expect("writable");
-        let mut command = Command::new(&self.binary);
+        let mut command = Command::new(&self.program);
         command.arg("-c").arg(&config).arg("-o").arg(directory.path().join("log"));
         command.args(&self.options);
         // The port that nutcracker takes unasked would be the same for every test.
@@ -130,8 +130,7 @@ impl Start {
             limit_descriptors(&mut command, count);
         }
         let process = Process::spawn(&mut command);
-        let Self { ports, stats, binary, .. } = self;
-        Proxy { process, directory, ports, stats, binary, end_expected: true }
+        Proxy { process, directory, ports: self.ports, stats: self.stats, end_expected: true }
     }
 }
 
@@ -180,12 +179,6 @@ impl Proxy {
     /// Where its log is.
     pub fn log_path(&self) -> PathBuf {
         self.directory.path().join("log")
-    }
-
-    /// A listener alone may be that of a process that was killed a moment ago. nutcracker may log
-    /// nothing at all.
-    fn has_begun(&self) -> bool {
-        self.binary.ends_with("nutcracker") || self.log().contains("started on pid")
     }
 
     fn output(&self) -> String {
