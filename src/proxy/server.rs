@@ -191,7 +191,7 @@ impl Server {
     pub(crate) fn queues(&self) -> Queues {
         // Of the requests that begin where the sending stands or before it, the last is cut by it.
         let sent = match self.sent {
-            all if all == self.queued => self.waiters.len(),
+            all if all >= self.queued => self.waiters.len(),
             part => self.waiters.partition_point(|waiter| waiter.start <= part).saturating_sub(1),
         };
         let start_of = |place: usize| self.waiters.get(place).map_or(self.queued, |w| w.start);
