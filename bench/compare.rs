@@ -182,10 +182,10 @@ fn side(
     let version = processes::first_line(program, &["-V"]);
     let mut start = Program::new(program, folder);
     start.arguments(&["-c", conf.to_str().ok_or("the folder's name is not UTF-8")?]);
+    let stats_port = processes::free_port()?.to_string();
+    start.arguments(&["-a", "127.0.0.1", "-s", &stats_port]);
     if version.contains("nutcracker") {
         let log = folder.join(format!("{name}.log"));
-        let stats_port = processes::free_port()?.to_string();
-        start.arguments(&["-a", "127.0.0.1", "-s", &stats_port]);
         start.arguments(&["-o", log.to_str().ok_or("the folder's name is not UTF-8")?]);
     }
     Ok(Side { name, version, process: start.start(port)?, port })

@@ -128,7 +128,8 @@ try:
     - 127.0.0.1:$second:1 second
 END
 
-cargo run --quiet --release --locked -- -c "$folder/nutcracker.yml" </dev/null &
+cargo run --quiet --release --locked -- \
+    -c "$folder/nutcracker.yml" -a 127.0.0.1 -s "$(any_port)" </dev/null &
 proxy=$!
 pids="$proxy $pids"
 while is_running "$proxy" && ! is_taken "$listen"; do

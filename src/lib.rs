@@ -6,14 +6,15 @@
 //!
 //! ```text
 //! 5  main.rs start.rs cli.rs argv -> config -> workers
-//! 4  worker                  the turn: completions in, state machines, flush, submit
+//! 4  worker  admin           the turn: completions in, state machines, flush, submit; figures
 //! 3  proxy                   clients, servers, pools: events and a time in, wants out
 //! 2  ring  checked           the kernel, and the watch over what is asked of it
-//!    config  sim             the file, and the test's stand-in for the kernel
+//!    config  stats  sim      the file, the figures, and the test's stand-in for the kernel
 //! 1  proto  hash  distribution
 //! 0  io  sys  token  limits  time  logging
 //! ```
 
+pub mod admin;
 pub mod checked;
 pub mod cli;
 pub mod config;
@@ -26,6 +27,7 @@ pub mod proto;
 pub mod proxy;
 pub mod ring;
 pub mod sim;
+pub mod stats;
 pub mod sys;
 pub mod time;
 pub mod token;

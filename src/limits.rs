@@ -105,6 +105,19 @@ pub const POOL_WEIGHT_MAX: u64 = u32::MAX as u64;
 /// can be without an answer at once, and only then others wait for them.
 pub const LOOKUPS_MAX: usize = 4;
 
+/// Readers of the statistics that are answered at the same time, a thread for each.
+pub const STATS_READERS_MAX: usize = 4;
+
+/// How long a reader of the statistics may take over them.
+pub const STATS_WRITE_TIME: Duration = Duration::from_secs(2);
+
+/// How long it may take to end its side after that. It loses nothing then: only who sends on and
+/// on, or holds on, comes to the end of it.
+pub const STATS_LINGER: Duration = Duration::from_millis(500);
+
+/// Bytes that it may send; they are thrown away.
+pub const STATS_LINGER_BYTES_MAX: usize = 64 << 10;
+
 /// Workers of one process, which is more than any machine this was tried on has processors.
 pub const WORKERS_MAX: usize = 1024;
 

@@ -21,6 +21,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use log::{error, info, warn};
+use ringcracker::admin::StatsPort;
 #[cfg(debug_assertions)]
 use ringcracker::checked::Checked;
 use ringcracker::cli::{Cli, Workers};
@@ -29,7 +30,7 @@ use ringcracker::distribution::RoutingTable;
 use ringcracker::io::{Address, Destination, Fd, WaitError};
 use ringcracker::limits::{DESCRIPTORS_RESERVED, FREE_BYTES_MAX, Limits};
 use ringcracker::logging::Log;
-use ringcracker::proxy::{Ejecting, PoolSetup};
+use ringcracker::proxy::{self, Ejecting, PoolSetup};
 use ringcracker::ring::{self, CannotRun, Options, Uring};
 use ringcracker::sys::daemon::{self, Parent};
 use ringcracker::sys::sockets::{ListenOn, ListenOptions};
@@ -57,6 +58,12 @@ pub(crate) enum StartError {
     /// The pid file cannot be written, or another process has it.
     #[error("pid file {path}: {why}")]
     PidFile { path: String, why: files::PidFileError },
+    /// The statistics port cannot be listened on.
+    #[error(
+        "cannot serve statistics on {address}:{port}: {why}; -a and -s choose another address \
+         and port"
+    )]
+    Stats { address: String, port: u16, why: std::io::Error },
     /// The log cannot be opened.
     #[error("cannot log to {path}: {why}")]
     Log { path: String, why: std::io::Error },
@@ -114,6 +121,7 @@ fn run_logged(
         names::start(&shared)?;
     }
     let (listeners, sockets) = listen_all(cli, config)?;
+    let stats = listen_for_stats(cli)?;
     let ring = ring_of(&shared, 0, Options { signals: Some(signals), ..options.clone() })?;
     watch_memory()?;
     let setup = |number, listeners| Setup {
@@ -134,6 +142,7 @@ fn run_logged(
     }
     log_flags(cli);
     let mut worker = Worker::new(ring, setup(0, listeners));
+    stats.serve(proxy::layout(&pools), Arc::clone(&shared))?;
     if let Some(parent) = parent {
         parent.let_go().map_err(StartError::Daemon)?;
     }
@@ -364,9 +373,24 @@ fn listen_patiently(
     backlog: u32,
     options: ListenOptions,
 ) -> std::io::Result<Fd> {
+    patiently(|| sockets::listen(address, backlog, options))
+}
+
+/// As for a pool: the port may be that of the process which this one takes the place of.
+fn listen_for_stats(cli: &Cli) -> Result<StatsPort, StartError> {
+    let (address, port) = (cli.stats_addr.clone(), cli.stats_port);
+    patiently(|| StatsPort::open(&address, port)).map_err(|why| StartError::Stats {
+        address,
+        port,
+        why,
+    })
+}
+
+/// Tries again for a while when an address is in use.
+fn patiently<T>(mut listen: impl FnMut() -> std::io::Result<T>) -> std::io::Result<T> {
     let until = Instant::now() + LISTEN_PATIENCE;
     loop {
-        match sockets::listen(address, backlog, options) {
+        match listen() {
             Err(why) if why.kind() == ErrorKind::AddrInUse && Instant::now() < until => {
                 std::thread::sleep(LISTEN_INTERVAL);
             }

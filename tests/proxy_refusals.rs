@@ -24,12 +24,13 @@ const NOBODY: u32 = 65_534;
 struct Place {
     directory: TempDir,
     port: Port,
+    stats: Port,
 }
 
 impl Place {
     fn new() -> Self {
-        let place =
-            Self { directory: tempfile::tempdir().expect("a directory"), port: Port::free() };
+        let directory = tempfile::tempdir().expect("a directory");
+        let place = Self { directory, port: Port::free(), stats: Port::free() };
         let listen = format!("127.0.0.1:{}", place.port.number());
         let config = pool("alpha", &listen, &["127.0.0.1:1:1".to_owned()], &[]);
         fs::copy(proxy_binary(), place.path("ringcracker")).expect("a copy");
@@ -50,6 +51,7 @@ impl Place {
         let mut command = Command::new(self.path("ringcracker"));
         let errors = File::create(self.path("stderr")).expect("writable");
         command.arg("-c").arg(self.path("nutcracker.yml")).current_dir("/");
+        command.args(["-a", "127.0.0.1", "-s", &self.stats.number().to_string()]);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(errors);
         command
     }

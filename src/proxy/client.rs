@@ -52,6 +52,8 @@ pub(crate) struct Account {
     pub(crate) phase: Phase,
     /// Whether it has said the pool's password, or there is none.
     pub(crate) authenticated: bool,
+    /// Whether it broke the protocol, which is why it leaves.
+    pub(crate) is_faulty: bool,
     pub(crate) pipeline: Pipeline,
     /// Replies that no send has taken.
     pub(crate) output: Chain,
@@ -108,6 +110,7 @@ impl Client {
             lane,
             phase: Phase::Open,
             authenticated: false,
+            is_faulty: false,
             pipeline: Pipeline::default(),
             output: Chain::new(),
             in_send: 0,
@@ -128,6 +131,12 @@ impl Client {
     /// Whether there are bytes of it that were not handled.
     pub(crate) fn has_more(&self) -> bool {
         self.input.stashed() > 0 || self.account.parked
+    }
+
+    /// Whether it leaves of its own accord: it has ended its side, or said QUIT.
+    pub(crate) fn ends_well(&self) -> bool {
+        let is_leaving = matches!(self.account.phase, Phase::Draining(_)) || self.input.ended;
+        is_leaving && !self.account.is_faulty
     }
 
     /// Gives up everything it holds: it is leaving.

@@ -40,7 +40,8 @@ pub struct Counters {
 }
 
 impl Counters {
-    const fn named(&self) -> [(&'static str, u64); 16] {
+    /// All of them, with their names.
+    pub const fn named(&self) -> [(&'static str, u64); 16] {
         [
             ("clients", self.clients),
             ("clients refused", self.clients_refused),

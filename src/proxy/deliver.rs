@@ -123,9 +123,11 @@ fn settle(
     let was_due = account.due();
     pools.lend(&mut account.output);
     let Some(server) = pools.servers.find_mut(key) else { return };
-    let Server { partial, parser, .. } = server;
+    let Server { partial, parser, tally, .. } = server;
     let elements = Elements { start: parser.elements_start(), ends: parser.elements() };
     let source = Source::new(partial, buffer, range);
+    tally.responses += 1;
+    tally.response_bytes += source.len() as u64;
     let (sequence, part) = (waiter.sequence, part_of(&waiter));
     account.pipeline.settle(sequence, part, source, elements, &mut account.output);
     after_settling(proxy, waiter.client(), was_due);
@@ -134,11 +136,13 @@ fn settle(
 /// Answers a request with an error of ours in place of a server's reply.
 fn settle_error(proxy: &mut Proxy, waiter: Waiter, words: &[u8]) {
     let Some(client) = waiting_client(&mut proxy.clients, &waiter) else { return };
-    proxy.pools.counters.requests_failed += 1;
     let account = &mut client.account;
     let was_due = account.due();
     let (sequence, part) = (waiter.sequence, part_of(&waiter));
-    account.pipeline.settle_error(sequence, part, words, &mut account.output);
+    if account.pipeline.settle_error(sequence, part, words, &mut account.output) {
+        proxy.pools.counters.requests_failed += 1;
+        proxy.pools.figures.pool(account.pool).forward_error += 1;
+    }
     after_settling(proxy, waiter.client(), was_due);
 }
 

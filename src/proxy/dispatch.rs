@@ -107,6 +107,8 @@ fn forward_or_fail(
     match number {
         Some(number) => pools.forward(account, client, number, source),
         None => {
+            pools.counters.requests_failed += 1;
+            pools.figures.pool(account.pool).forward_error += 1;
             pools.words.clear();
             reject::failure(Some(Errno(libc::ECONNREFUSED)), &mut pools.words);
             answer(pools, account, source);

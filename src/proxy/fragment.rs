@@ -54,6 +54,7 @@ pub(crate) fn scatter(
     let gather = Gather::new(command.split, fragments.len(), order);
     let sequence = account.pipeline.push_gather(gather, request_bytes);
     pools.counters.fragments += fragments.len() as u64;
+    pools.figures.pool(account.pool).fragments += fragments.len() as u64;
     for (number, fragment) in fragments.iter().enumerate() {
         let waiter = Waiter {
             fragment: number as u32,

@@ -23,6 +23,8 @@ pub(crate) struct Gather {
     order: Vec<u32>,
     waiting: u32,
     held_bytes: usize,
+    /// Whether an error stands in place of a reply.
+    has_failed: bool,
 }
 
 /// Where the elements of an array lie in its bytes.
@@ -50,8 +52,9 @@ impl Gather {
         let mut parts = Vec::with_capacity(fragments);
         parts.resize_with(fragments, || Part::Waiting);
         let mut keys = vec![0; fragments];
+        let waiting = fragments as u32;
         order.iter().for_each(|&part| keys[part as usize] += 1);
-        Self { split, parts, keys, order, waiting: fragments as u32, held_bytes: 0 }
+        Self { split, parts, keys, order, waiting, held_bytes: 0, has_failed: false }
     }
 
     pub(crate) fn is_complete(&self) -> bool {
@@ -72,10 +75,11 @@ impl Gather {
         self.put(fragment, part);
     }
 
-    /// Takes an error in place of a fragment's reply.
-    pub(crate) fn fail(&mut self, fragment: u32, reply: &[u8]) {
+    /// Takes an error in place of a fragment's reply. Returns whether it is the first.
+    pub(crate) fn fail(&mut self, fragment: u32, reply: &[u8]) -> bool {
         self.held_bytes += reply.len();
         self.put(fragment, Part::Failed(reply.to_vec()));
+        !std::mem::replace(&mut self.has_failed, true)
     }
 
     /// Writes the whole reply. To be called once, when complete.
@@ -201,7 +205,7 @@ mod tests {
     #[test]
     fn the_first_failed_part_speaks_after_all_have_answered() {
         let mut gather = Gather::new(Split::Ok, 3, Vec::new());
-        gather.fail(2, b"-ERR Connection refused\r\n");
+        assert!(gather.fail(2, b"-ERR Connection refused\r\n"));
         fill(&mut gather, 1, b"-READONLY no\r\n", &[]);
         assert!(!gather.is_complete());
         fill(&mut gather, 0, b"+OK\r\n", &[]);

@@ -17,6 +17,7 @@ mod counters;
 mod deliver;
 mod dispatch;
 mod drain;
+mod figures;
 mod fragment;
 mod gather;
 mod greeting;
@@ -33,12 +34,14 @@ mod slots;
 mod source;
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use log::debug;
 
 pub use counters::Counters;
+pub use figures::layout;
 pub use health::{Ejecting, Sign, Vital};
 pub use holdings::Holdings;
 pub use listener::Occupancy;
@@ -52,6 +55,7 @@ use crate::proxy::client::{Client, Farewell, Phase};
 use crate::proxy::pools::Pools;
 use crate::proxy::slots::Slots;
 use crate::proxy::source::Source;
+use crate::stats::Block;
 use crate::time::Instant;
 use crate::token::{Key, Role};
 
@@ -91,14 +95,19 @@ pub struct Proxy {
     servers: Vec<Key>,
     /// Clients are let go, and nothing more is taken from them.
     draining: bool,
+    /// Where each tick shows the figures.
+    stats: Arc<Block>,
 }
 
 impl Proxy {
     /// A proxy without clients or connections. `seed` is for the `random` distribution.
     pub fn new(pools: Vec<PoolSetup>, limits: Limits, seed: u64) -> Self {
+        let figures = figures::figures_of(&pools);
+        let stats = Arc::new(Block::new(&figures, Counters::default().named().len()));
         Self {
             clients: Slots::new(Role::Client),
-            pools: Pools::new(pools, limits, seed),
+            pools: Pools::new(pools, limits, seed, figures),
+            stats,
             ready: VecDeque::new(),
             stalled: Vec::new(),
             servers: Vec::new(),
@@ -115,6 +124,8 @@ impl Proxy {
     /// Makes a slot for a client of `pool`. The worker receives for it from now on.
     pub fn on_accept(&mut self, pool: u32) -> Key {
         self.pools.counters.clients += 1;
+        self.pools.figures.process.total_connections += 1;
+        self.pools.figures.pool(pool).client_connections += 1;
         let state = &mut self.pools.pools[pool as usize];
         let mut client = Client::new(pool, state.deal_lane());
         client.account.authenticated = state.setup.password.is_none();
@@ -218,7 +229,8 @@ impl Proxy {
         }
     }
 
-    /// The periodic net under the deadlines, and the clock of clients that take nothing.
+    /// The periodic net under the deadlines, and the clock of clients that take nothing; then the
+    /// figures are shown.
     pub fn on_tick(&mut self, now: Instant) {
         self.pools.now = now;
         let mut servers = std::mem::take(&mut self.servers);
@@ -246,6 +258,7 @@ impl Proxy {
                 None => account.stall_listed = false,
             }
         }
+        self.show_figures();
     }
 
     /// Nothing is armed on this slot any more and its descriptor is closed: the slot is free.
@@ -505,6 +518,7 @@ impl Proxy {
     fn drop_client(&mut self, key: Key) {
         let Some(client) = self.clients.find_mut(key) else { return };
         if client.account.phase != Phase::Leaving {
+            figures::count_client_end(&mut self.pools.figures, client);
             client.leave();
             self.pools.wants.push(Want::Close(key));
         }
@@ -550,6 +564,7 @@ fn refuse_protocol(pools: &mut Pools, client: &mut Client, words: Option<&[u8]>)
     client.input.partial.clear();
     let account = &mut client.account;
     account.phase = Phase::Draining(Farewell::LastWords);
+    account.is_faulty = true;
     if let Some(words) = words {
         pools.words.clear();
         pools.words.extend_from_slice(b"-ERR ");
@@ -562,6 +577,7 @@ fn refuse_protocol(pools: &mut Pools, client: &mut Client, words: Option<&[u8]>)
 fn depart_if_settled(pools: &mut Pools, client: &mut Client, key: Key) {
     let Phase::Draining(farewell) = client.account.phase else { return };
     if client.account.is_settled() {
+        figures::count_client_end(&mut pools.figures, client);
         client.leave();
         pools.wants.push(match farewell {
             Farewell::Close => Want::Close(key),

@@ -132,20 +132,21 @@ impl Pipeline {
         }
     }
 
-    /// As `settle`, with an error of ours in place of a reply. `reply` is a whole one.
+    /// As `settle`, with an error of ours in place of a reply. `reply` is a whole one. Returns
+    /// whether it is the first for its request.
     pub(crate) fn settle_error(
         &mut self,
         sequence: u32,
         part: Part,
         reply: &[u8],
         output: &mut Chain,
-    ) {
+    ) -> bool {
         let place = self.place(sequence);
         if let Part::Fragment(fragment) = part {
             self.held_bytes += reply.len();
-            self.gather(place).fail(fragment, reply);
+            let is_first = self.gather(place).fail(fragment, reply);
             self.finish_gather(place, output);
-            return;
+            return is_first;
         }
         if place == 0 {
             output.push_copy(reply);
@@ -154,6 +155,7 @@ impl Pipeline {
         } else {
             self.slots[place].state = self.hold_copy(reply);
         }
+        true
     }
 
     /// Forgets everything and gives its memory up.

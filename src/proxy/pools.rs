@@ -7,12 +7,14 @@ use log::warn;
 use crate::io::{Address, Chain, Destination, Errno, KeepAlive};
 use crate::limits::{Limits, SPARE_CHAINS_MAX};
 use crate::proxy::client::Account;
+use crate::proxy::figures::count_server_end;
 use crate::proxy::greeting::Greeting;
 use crate::proxy::pool::{Pool, PoolSetup};
 use crate::proxy::server::{PROBE_LANE, Phase, Server, Waiter};
 use crate::proxy::slots::Slots;
 use crate::proxy::source::Source;
 use crate::proxy::{Counters, Sign, Want};
+use crate::stats::Figures;
 use crate::time::Instant;
 use crate::token::{Key, Role};
 
@@ -22,6 +24,7 @@ pub(crate) struct Pools {
     pub(crate) servers: Slots<Server>,
     pub(crate) limits: Limits,
     pub(crate) counters: Counters,
+    pub(crate) figures: Figures,
     /// What the worker is asked to do.
     pub(crate) wants: Vec<Want>,
     /// What became known of servers in pools that eject.
@@ -43,13 +46,14 @@ pub(crate) struct Pools {
 }
 
 impl Pools {
-    pub(crate) fn new(setups: Vec<PoolSetup>, limits: Limits, seed: u64) -> Self {
+    pub(crate) fn new(setups: Vec<PoolSetup>, limits: Limits, seed: u64, figures: Figures) -> Self {
         let logged = setups.iter().map(|setup| vec![None; setup.servers.len()]).collect();
         Self {
             pools: setups.into_iter().map(Pool::new).collect(),
             servers: Slots::new(Role::Server),
             limits,
             counters: Counters::default(),
+            figures,
             wants: Vec::new(),
             signs: Vec::new(),
             now: Instant::default(),
@@ -179,6 +183,7 @@ impl Pools {
         if server.phase == Phase::Leaving {
             return Default::default();
         }
+        count_server_end(&mut self.figures, server, why);
         server.phase = Phase::Leaving;
         server.greeting = None;
         server.output = Chain::new();
@@ -261,6 +266,7 @@ impl Pools {
         lane: u32,
         timeout: Option<Duration>,
     ) -> Key {
+        self.figures.process.total_connections += 1;
         let setup = &self.pools[pool as usize].setup;
         let has_name = matches!(setup.servers[number as usize].1, Destination::Name { .. });
         let phase = if has_name { Phase::Resolving } else { Phase::Connecting };

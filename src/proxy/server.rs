@@ -59,6 +59,28 @@ pub(crate) struct Server {
     pub(crate) sent: u64,
     /// Clients with a request that waits until the queue is shorter.
     pub(crate) blocked: Vec<Key>,
+    /// What the next tick adds to the figures of the server.
+    pub(crate) tally: Tally,
+}
+
+/// What happened on a connection since the last tick.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tally {
+    pub(crate) requests: u64,
+    pub(crate) request_bytes: u64,
+    pub(crate) responses: u64,
+    pub(crate) response_bytes: u64,
+}
+
+/// The requests that wait for a reply, parted where the sending stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Queues {
+    /// Requests that are not wholly sent.
+    pub(crate) unsent: u64,
+    pub(crate) unsent_bytes: u64,
+    /// Requests that are.
+    pub(crate) sent: u64,
+    pub(crate) sent_bytes: u64,
 }
 
 /// Where a server connection is in its life.
@@ -153,6 +175,7 @@ impl Server {
             taken: 0,
             sent: 0,
             blocked: Vec::new(),
+            tally: Tally::default(),
         }
     }
 
@@ -161,6 +184,8 @@ impl Server {
     pub(crate) fn queue(&mut self, waiter: Waiter, len: u64) {
         self.waiters.push_back(Waiter { start: self.queued, ..waiter });
         self.queued += len;
+        self.tally.requests += 1;
+        self.tally.request_bytes += len;
     }
 
     /// Whether a byte of the request that starts at `start` has been handed to the kernel. A
@@ -220,6 +245,22 @@ impl Server {
         Some(since + self.timeout?)
     }
 
+    /// What waits, as far as the worker knows what has been sent.
+    pub(crate) fn queues(&self) -> Queues {
+        // Of the requests that begin where the sending stands or before it, the last is cut by it.
+        let sent = match self.sent {
+            all if all >= self.queued => self.waiters.len(),
+            part => self.waiters.partition_point(|waiter| waiter.start <= part).saturating_sub(1),
+        };
+        let start_of = |place: usize| self.waiters.get(place).map_or(self.queued, |w| w.start);
+        Queues {
+            unsent: (self.waiters.len() - sent) as u64,
+            unsent_bytes: self.queued - start_of(sent),
+            sent: sent as u64,
+            sent_bytes: start_of(sent) - start_of(0),
+        }
+    }
+
     fn unsent(&self) -> u64 {
         self.queued - self.sent
     }
@@ -239,6 +280,37 @@ mod tests {
         assert!(!server.was_handed_over(SEND_BYTES_MAX as u64));
         server.sent = 1;
         assert!(server.was_handed_over(SEND_BYTES_MAX as u64));
+    }
+
+    #[test]
+    fn the_queues_are_parted_where_the_sending_stands() {
+        let mut server = Server::new(0, 0, 0, Phase::Up, None);
+        let queues = |server: &Server| {
+            let Queues { unsent, unsent_bytes, sent, sent_bytes } = server.queues();
+            (unsent, unsent_bytes, sent, sent_bytes)
+        };
+        assert_eq!(queues(&server), (0, 0, 0, 0));
+        for len in [10, 20, 30] {
+            let client = Key::new(Role::Client, 0, 0);
+            server.queue(Waiter::new(client, 0, Instant::default()), len);
+        }
+        for (sent, expected) in [
+            (0, (3, 60, 0, 0)),
+            (9, (3, 60, 0, 0)),
+            (10, (2, 50, 1, 10)),
+            (29, (2, 50, 1, 10)),
+            (30, (1, 30, 2, 30)),
+            (59, (1, 30, 2, 30)),
+            (60, (0, 0, 3, 60)),
+        ] {
+            server.sent = sent;
+            assert_eq!(queues(&server), expected, "{sent} sent");
+        }
+        server.waiters.pop_front();
+        assert_eq!(queues(&server), (0, 0, 2, 50));
+        // A reply may be here before the completion of its request's send.
+        server.sent = 5;
+        assert_eq!(queues(&server), (2, 50, 0, 0));
     }
 
     #[test]

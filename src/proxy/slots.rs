@@ -58,6 +58,10 @@ impl<T> Slots<T> {
         self.slab.iter().map(|(_, entry)| &entry.value)
     }
 
+    pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.slab.iter_mut().map(|(_, entry)| &mut entry.value)
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.slab.len()
     }

@@ -1,7 +1,5 @@
 //! What the process may use: descriptors, locked memory, processors, and which kernel it runs on.
 
-use std::ffi::CStr;
-
 use crate::sys::check;
 
 /// Descriptors that this process may have open, the soft limit.
@@ -34,16 +32,29 @@ pub fn cpus() -> usize {
 
 /// The kernel's release, as `uname -r` prints it: `6.1.0-18-amd64`.
 pub fn kernel_release() -> String {
+    uname().map_or("unknown".to_owned(), |names| text(&names.release))
+}
+
+/// The name of this machine, as `hostname` prints it.
+pub fn host_name() -> String {
+    uname().map_or("unknown".to_owned(), |names| text(&names.nodename))
+}
+
+fn uname() -> Option<libc::utsname> {
     let mut names = std::mem::MaybeUninit::<libc::utsname>::uninit();
     // SAFETY: `names` has the size and the alignment of a utsname, which uname(2) fills.
     if unsafe { libc::uname(names.as_mut_ptr()) } != 0 {
-        return "unknown".to_owned();
+        return None;
     }
     // SAFETY: uname succeeded, so all fields are written.
-    let names = unsafe { names.assume_init() };
-    // SAFETY: uname ends each field with a NUL, and `names` lives to the end of this function.
-    let release = unsafe { CStr::from_ptr(names.release.as_ptr()) };
-    release.to_string_lossy().into_owned()
+    Some(unsafe { names.assume_init() })
+}
+
+/// A field of a `utsname`, up to its NUL.
+fn text(field: &[libc::c_char]) -> String {
+    let bytes: Vec<u8> = field.iter().map(|&letter| letter as u8).collect();
+    let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
+    String::from_utf8_lossy(&bytes[..end]).into_owned()
 }
 
 fn limit(resource: libc::__rlimit_resource_t) -> std::io::Result<libc::rlimit> {
@@ -68,6 +79,7 @@ mod tests {
     #[test]
     fn the_kernel_has_a_version() {
         assert!(kernel_release().starts_with(|c: char| c.is_ascii_digit()), "{}", kernel_release());
+        assert!(!host_name().is_empty());
         assert!(cpus() >= 1);
     }
 }

@@ -3,9 +3,10 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crate::io::Fd;
+use crate::stats::Block;
 use crate::sys::event::Event;
 use crate::token::Key;
 use crate::worker::health::Health;
@@ -81,6 +82,8 @@ pub struct Shared {
     /// Workers that have drained.
     drained: AtomicUsize,
     health: Health,
+    /// Where each worker shows its figures, once it has begun. Each makes its own: it writes it.
+    blocks: Vec<OnceLock<Arc<Block>>>,
 }
 
 impl Shared {
@@ -97,6 +100,7 @@ impl Shared {
             resolver: Resolver::default(),
             drained: AtomicUsize::new(0),
             health: Health::new(Vec::new()),
+            blocks: (0..workers).map(|_| OnceLock::new()).collect(),
         })
     }
 
@@ -142,6 +146,16 @@ impl Shared {
     /// Whether every worker has drained.
     pub fn is_drained(&self) -> bool {
         self.drained.load(Ordering::Relaxed) == self.mailboxes.len()
+    }
+
+    /// Tells where a worker shows its figures. To be called once for each.
+    pub fn show_at(&self, worker: usize, block: Arc<Block>) {
+        assert!(self.blocks[worker].set(block).is_ok(), "worker {worker} begins once");
+    }
+
+    /// The figures of all workers that have begun.
+    pub fn blocks(&self) -> impl Iterator<Item = &Block> {
+        self.blocks.iter().filter_map(|block| block.get().map(Arc::as_ref))
     }
 
     /// Tells every worker to stop.

@@ -134,11 +134,13 @@ impl<R: Ring> Worker<R> {
     /// A worker that has not had its first turn.
     pub fn new(ring: R, setup: Setup) -> Self {
         let listeners = setup.listeners.into_iter();
+        let proxy = Proxy::new(setup.pools, setup.limits.clone(), setup.seed);
+        setup.shared.show_at(setup.number, Arc::clone(proxy.stats()));
         Self {
             ring,
             clients_max: setup.limits.clients_max,
             starved_max: usize::from(setup.limits.recv_buffers).div_ceil(2),
-            proxy: Proxy::new(setup.pools, setup.limits, setup.seed),
+            proxy,
             sockets: Sockets::default(),
             listeners: listeners
                 .map(|setup| Listener { setup, armed: false, closed: false, logged: None })

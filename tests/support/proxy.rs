@@ -26,6 +26,7 @@ pub struct Start {
     environment: Vec<(String, String)>,
     descriptors: Option<u64>,
     ports: Vec<Port>,
+    stats: Port,
 }
 
 /// A running proxy. Dropping it fails the test when it had ended by itself.
@@ -33,6 +34,7 @@ pub struct Proxy {
     process: Process,
     directory: TempDir,
     ports: Vec<Port>,
+    stats: Port,
     /// Its end was asked for: it is no failure.
     end_expected: bool,
 }
@@ -47,6 +49,7 @@ impl Start {
             environment: vec![],
             descriptors: None,
             ports: vec![],
+            stats: Port::free(),
         }
     }
 
@@ -131,7 +134,11 @@ impl Start {
         let errors = File::create(directory.path().join("stderr")).expect("writable");
         let mut command = Command::new(&self.program);
         command.arg("-c").arg(&config).arg("-o").arg(directory.path().join("log"));
-        command.args(&self.options).args(foreign_options(&self.program));
+        command.args(&self.options);
+        // The port that nutcracker takes unasked would be the same for every test.
+        if !self.options.iter().any(|word| word.starts_with("-s") || word.starts_with("--stats")) {
+            command.args(["-a", "127.0.0.1", "-s", &self.stats.number().to_string()]);
+        }
         command.envs(self.environment);
         command.current_dir(directory.path()).stdin(Stdio::null()).stdout(Stdio::null());
         command.stderr(errors);
@@ -139,7 +146,7 @@ impl Start {
             limit_descriptors(&mut command, count);
         }
         let process = Process::spawn(&mut command);
-        Proxy { process, directory, ports: self.ports, end_expected: true }
+        Proxy { process, directory, ports: self.ports, stats: self.stats, end_expected: true }
     }
 }
 
@@ -152,6 +159,11 @@ impl Proxy {
     /// The port of its first pool.
     pub fn port(&self) -> u16 {
         self.ports[0].number()
+    }
+
+    /// The port of its statistics.
+    pub fn stats_port(&self) -> u16 {
+        self.stats.number()
     }
 
     /// A client of its first pool.
@@ -207,13 +219,4 @@ fn is_listening(listen: &str) -> bool {
     }
     let path = listen.split(' ').next().unwrap_or(listen);
     Path::new(path).exists() && Client::try_unix(Path::new(path)).is_ok()
-}
-
-/// nutcracker opens a statistics port that would be the same for every test.
-fn foreign_options(program: &Path) -> Vec<String> {
-    if program.file_name().is_some_and(|name| name == "nutcracker") {
-        vec!["-s".to_owned(), Port::free().number().to_string()]
-    } else {
-        Vec::new()
-    }
 }

@@ -1,0 +1,177 @@
+//! The statistics port: who connects is told the figures, and the connection is closed.
+//!
+//! ```text
+//!   threads stats-0 .. stats-3, each:   accept -> report -> write -> let the peer finish -> close
+//! ```
+//!
+//! Nothing here reaches a worker: the figures are read where workers show them, and whoever
+//! connects occupies one of a few threads for a bounded time. Those that come meanwhile wait in
+//! the kernel's queue, which is bounded too.
+//!
+//! **Knows nothing of:** requests, pools' sockets, rings.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use log::warn;
+
+use crate::limits::{STATS_LINGER, STATS_LINGER_BYTES_MAX, STATS_READERS_MAX, STATS_WRITE_TIME};
+use crate::stats::{Head, Layout};
+use crate::sys::process;
+use crate::worker::Shared;
+
+/// A statistics port that listens.
+pub struct StatsPort {
+    listener: TcpListener,
+}
+
+/// What the threads share.
+struct Reporter {
+    listener: TcpListener,
+    layout: Layout,
+    shared: Arc<Shared>,
+    source: String,
+    started: Instant,
+}
+
+impl StatsPort {
+    /// Listens on `address`, a host's name or number, and `port`. Nobody is answered yet.
+    ///
+    /// Errors: the host has no address, or bind(2)'s: the port is taken, or not ours to take.
+    pub fn open(address: &str, port: u16) -> io::Result<Self> {
+        Ok(Self { listener: TcpListener::bind((address, port))? })
+    }
+
+    /// Answers from now on, as long as the process runs. To be called after signals are blocked.
+    ///
+    /// Errors: a thread cannot be started.
+    pub fn serve(self, layout: Layout, shared: Arc<Shared>) -> io::Result<()> {
+        let reporter = Arc::new(Reporter {
+            listener: self.listener,
+            layout,
+            shared,
+            source: process::host_name(),
+            started: Instant::now(),
+        });
+        for number in 0..STATS_READERS_MAX {
+            let reporter = Arc::clone(&reporter);
+            let thread = std::thread::Builder::new().name(format!("stats-{number}"));
+            thread.spawn(move || reporter.run())?;
+        }
+        Ok(())
+    }
+}
+
+impl Reporter {
+    fn run(&self) {
+        let mut logged: Option<Instant> = None;
+        loop {
+            match self.listener.accept() {
+                // A reader that fails has gone, or takes nothing: that is its own affair.
+                Ok((stream, _)) => drop(self.answer(&stream)),
+                Err(why) if why.kind() == ErrorKind::ConnectionAborted => {}
+                // Most likely there is no descriptor left; at once would be a busy loop.
+                Err(why) => {
+                    if logged.is_none_or(|last| last.elapsed() >= LOG_INTERVAL) {
+                        logged = Some(Instant::now());
+                        warn!("statistics: accept: {why}");
+                    }
+                    std::thread::sleep(ACCEPT_INTERVAL);
+                }
+            }
+        }
+    }
+
+    /// Writes the report, and then reads what the peer has sent until it has finished too: a
+    /// close with something unread would reset the connection, and the report with it.
+    fn answer(&self, stream: &TcpStream) -> io::Result<()> {
+        write_within(stream, self.report().as_bytes(), STATS_WRITE_TIME)?;
+        stream.shutdown(Shutdown::Write)?;
+        let until = Instant::now() + STATS_LINGER;
+        let mut left = STATS_LINGER_BYTES_MAX;
+        let mut piece = [0; 1024];
+        while left > 0 {
+            stream.set_read_timeout(Some(time_left(until)?))?;
+            match (&*stream).read(&mut piece)? {
+                0 => break,
+                count => left = left.saturating_sub(count),
+            }
+        }
+        Ok(())
+    }
+
+    fn report(&self) -> String {
+        let head = Head {
+            source: &self.source,
+            version: env!("CARGO_PKG_VERSION"),
+            uptime_s: self.started.elapsed().as_secs(),
+            timestamp_s: since_1970().as_secs(),
+        };
+        let mut total = self.layout.total(self.shared.blocks());
+        // Ejection is of the whole process, and so is its record.
+        let health = self.shared.health();
+        for (pool, entry) in (0..).zip(&mut total.figures.pools) {
+            entry.pool.server_ejects = health.ejects(pool);
+            for (number, server) in (0..).zip(&mut entry.servers) {
+                server.server_ejected_at = health.ejected_at_us(pool, number);
+            }
+        }
+        self.layout.report(head, &total)
+    }
+}
+
+/// Writes all of `bytes`, or fails with `TimedOut`: a peer that takes a byte now and then gets no
+/// more time than one that takes none.
+fn write_within(mut stream: &TcpStream, mut bytes: &[u8], limit: Duration) -> io::Result<()> {
+    let until = Instant::now() + limit;
+    while !bytes.is_empty() {
+        stream.set_write_timeout(Some(time_left(until)?))?;
+        match stream.write(bytes) {
+            Ok(count) => bytes = &bytes[count..],
+            Err(why) if why.kind() == ErrorKind::Interrupted => {}
+            Err(why) => return Err(why),
+        }
+    }
+    Ok(())
+}
+
+fn time_left(until: Instant) -> io::Result<Duration> {
+    let left = until.saturating_duration_since(Instant::now());
+    if left.is_zero() { Err(ErrorKind::TimedOut.into()) } else { Ok(left) }
+}
+
+/// A clock that is set before 1970 counts as 1970.
+fn since_1970() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+/// How long after a failed accept the next is tried.
+const ACCEPT_INTERVAL: Duration = Duration::from_millis(100);
+/// One line about failed accepts in this time, for each thread.
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_takes_nothing_is_given_up() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("bound");
+        let _reader = TcpStream::connect(address).expect("listening");
+        let (stream, _) = listener.accept().expect("connected");
+        let limit = Duration::from_millis(50);
+        let begin = Instant::now();
+        let why =
+            write_within(&stream, &vec![b'x'; 64 << 20], limit).expect_err("it reads nothing");
+        assert!(matches!(why.kind(), ErrorKind::TimedOut | ErrorKind::WouldBlock), "{why}");
+        assert!(begin.elapsed() >= limit);
+    }
+
+    #[test]
+    fn a_host_without_an_address_is_refused() {
+        assert!(StatsPort::open("no such host", 1).is_err());
+    }
+}
