@@ -21,11 +21,12 @@ use log::{LevelFilter, error, info};
 #[cfg(debug_assertions)]
 use ringcracker::checked::Checked;
 use ringcracker::cli::{Cli, Workers};
-use ringcracker::config::{Config, ListenAddress, Pool, ResolveError};
+use ringcracker::config::{self, Config, ListenAddress, Pool, ResolveError};
 use ringcracker::distribution::RoutingTable;
 use ringcracker::io::{Address, Fd, WaitError};
 use ringcracker::limits::{DESCRIPTORS_RESERVED, FREE_BYTES_MAX, Limits};
 use ringcracker::logging::Log;
+use ringcracker::proto::Protocol;
 use ringcracker::proxy::PoolSetup;
 use ringcracker::ring::{self, CannotRun, Options, Uring};
 use ringcracker::sys::sockets::{ListenOn, ListenOptions};
@@ -283,6 +284,10 @@ fn pool_setup(pool: &Pool) -> Result<PoolSetup, StartError> {
     }
     Ok(PoolSetup {
         name: pool.name.clone(),
+        protocol: match pool.protocol {
+            config::Protocol::Redis => Protocol::Resp,
+            config::Protocol::Memcache => Protocol::Memcache,
+        },
         routing: RoutingTable::new(pool.hash, pool.hash_tag, pool.distribution, &nodes, &ejected),
         servers,
         timeout: pool.timeout,

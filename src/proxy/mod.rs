@@ -12,6 +12,7 @@
 //!
 //! **Knows nothing of:** the ring, the clock, sockets, descriptors.
 
+mod broadcast;
 mod client;
 mod counters;
 mod deliver;
@@ -26,8 +27,10 @@ mod pool;
 mod pools;
 mod reject;
 mod server;
+mod silent;
 mod slots;
 mod source;
+mod values;
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -43,7 +46,7 @@ pub use reject::TOO_MANY_CLIENTS;
 
 use crate::io::{Address, Buffer, Chain, Errno};
 use crate::limits::{Limits, STASH_BYTES_MAX};
-use crate::proto::Parsed;
+use crate::proto::{Parsed, Protocol};
 use crate::proxy::client::{Client, Farewell, Phase};
 use crate::proxy::pools::Pools;
 use crate::proxy::slots::Slots;
@@ -107,7 +110,7 @@ impl Proxy {
     pub fn on_accept(&mut self, pool: u32) -> Key {
         self.pools.counters.clients += 1;
         let lane = self.pools.pools[pool as usize].deal_lane();
-        self.clients.insert(Client::new(pool, lane))
+        self.clients.insert(Client::new(pool, lane, self.pools.protocol(pool)))
     }
 
     /// A client was not let in.
@@ -293,6 +296,11 @@ impl Proxy {
     /// The pool of a client.
     pub fn pool_of(&self, key: Key) -> Option<u32> {
         Some(self.clients.find(key)?.account.pool)
+    }
+
+    /// What the clients and servers of a pool speak.
+    pub fn protocol(&self, pool: u32) -> Protocol {
+        self.pools.protocol(pool)
     }
 
     /// Slots in use: clients, and server connections.
@@ -502,10 +510,9 @@ fn refuse_protocol(pools: &mut Pools, client: &mut Client, words: Option<&[u8]>)
     let account = &mut client.account;
     account.phase = Phase::Draining(Farewell::LastWords);
     if let Some(words) = words {
+        let protocol = pools.protocol(account.pool);
         pools.words.clear();
-        pools.words.extend_from_slice(b"-ERR ");
-        pools.words.extend_from_slice(words);
-        pools.words.extend_from_slice(b"\r\n");
+        reject::protocol_error(protocol, words, &mut pools.words);
         account.pipeline.push_answered(&pools.words, &mut account.output);
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::distribution::RoutingTable;
 use crate::io::Address;
+use crate::proto::Protocol;
 use crate::token::Key;
 
 /// What a worker is told about a pool.
@@ -11,6 +12,8 @@ use crate::token::Key;
 pub struct PoolSetup {
     /// The pool's name, for the log.
     pub name: String,
+    /// What its clients and servers speak.
+    pub protocol: Protocol,
     /// Which server a key belongs to.
     pub routing: RoutingTable,
     /// Its servers, in the order of `routing`: name and address.

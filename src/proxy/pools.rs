@@ -4,6 +4,7 @@ use log::warn;
 
 use crate::io::{Address, Chain, Errno};
 use crate::limits::{Limits, SPARE_CHAINS_MAX};
+use crate::proto::Protocol;
 use crate::proxy::client::Account;
 use crate::proxy::pool::{Pool, PoolSetup};
 use crate::proxy::server::{Phase, Server, Waiter};
@@ -86,6 +87,11 @@ impl Pools {
             return key;
         }
         self.open(pool, number, lane)
+    }
+
+    /// What the clients and servers of a pool speak.
+    pub(crate) fn protocol(&self, pool: u32) -> Protocol {
+        self.pools[pool as usize].setup.protocol
     }
 
     /// Queues a request that goes whole to one server.
@@ -207,8 +213,8 @@ impl Pools {
     }
 
     fn open(&mut self, pool: u32, number: u32, lane: u32) -> Key {
-        let timeout = self.pools[pool as usize].setup.timeout;
-        let key = self.servers.insert(Server::new(pool, number, lane, timeout));
+        let PoolSetup { timeout, protocol, .. } = self.pools[pool as usize].setup;
+        let key = self.servers.insert(Server::new(pool, number, lane, timeout, protocol));
         *self.pools[pool as usize].connection(number, lane) = Some(key);
         self.wants.push(Want::Connect { key, within: timeout });
         key

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::io::Chain;
 use crate::limits::{Limits, SEND_BYTES_MAX};
-use crate::proto::resp::ReplyParser;
+use crate::proto::{Protocol, ReplyParser};
 use crate::time::Instant;
 use crate::token::{Key, Role};
 
@@ -110,7 +110,13 @@ impl Waiter {
 }
 
 impl Server {
-    pub(crate) fn new(pool: u32, number: u32, lane: u32, timeout: Option<Duration>) -> Self {
+    pub(crate) fn new(
+        pool: u32,
+        number: u32,
+        lane: u32,
+        timeout: Option<Duration>,
+        protocol: Protocol,
+    ) -> Self {
         Self {
             pool,
             number,
@@ -119,7 +125,7 @@ impl Server {
             output: Chain::new(),
             dirty: false,
             waiters: VecDeque::new(),
-            parser: ReplyParser::new(),
+            parser: ReplyParser::new(protocol),
             partial: Chain::new(),
             timeout,
             queued: 0,
@@ -173,7 +179,7 @@ mod tests {
 
     #[test]
     fn a_request_behind_the_first_send_has_not_been_handed_over() {
-        let mut server = Server::new(0, 0, 0, None);
+        let mut server = Server::new(0, 0, 0, None, Protocol::Resp);
         server.queued = 3 * SEND_BYTES_MAX as u64;
         assert!(!server.was_handed_over(0));
         server.taken = server.queued;
@@ -185,7 +191,7 @@ mod tests {
 
     #[test]
     fn the_deadline_is_the_oldest_requests() {
-        let mut server = Server::new(0, 0, 0, Some(Duration::from_millis(5)));
+        let mut server = Server::new(0, 0, 0, Some(Duration::from_millis(5)), Protocol::Resp);
         assert_eq!(server.deadline(), None);
         for nanos in [7, 9] {
             let client = Key::new(Role::Client, 0, 0);

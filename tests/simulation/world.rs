@@ -9,6 +9,7 @@ use ringcracker::distribution::{DistributionKind, Node, RoutingTable};
 use ringcracker::hash::{HashKind, HashTag};
 use ringcracker::io::{Address, Fd};
 use ringcracker::limits::{Limits, STASH_BYTES_MAX};
+use ringcracker::proto::Protocol;
 use ringcracker::proxy::{Holdings, PoolSetup};
 use ringcracker::sim::{ClientScript, Exchange, Fault, Random, ServerScript, Settings, SimRing};
 use ringcracker::time::Instant;
@@ -117,6 +118,7 @@ impl World {
         let shared = Arc::new(Shared::new(workers, 1).expect("an eventfd can be made"));
         let servers = (0..self.servers).map(|index| (name(index), address(index))).collect();
         let pool = PoolSetup {
+            protocol: Protocol::Resp,
             name: "pool".to_owned(),
             routing: self.routing.clone(),
             servers,

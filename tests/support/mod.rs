@@ -7,6 +7,7 @@
 
 pub mod client;
 pub mod fake;
+pub mod memcached;
 pub mod process;
 pub mod proxy;
 pub mod redis;
