@@ -42,6 +42,7 @@ pub struct RequestParser {
     has_long_key: bool,
     is_http: bool,
     is_last_noreply: bool,
+    is_last_but_one_noreply: bool,
     numbers: Numbers,
     left: u64,
 }
@@ -83,6 +84,7 @@ impl RequestParser {
             has_long_key: false,
             is_http: false,
             is_last_noreply: false,
+            is_last_but_one_noreply: false,
             numbers: Numbers::default(),
             left: 0,
         }
@@ -171,6 +173,7 @@ impl RequestParser {
         self.has_long_key = false;
         self.is_http = false;
         self.is_last_noreply = false;
+        self.is_last_but_one_noreply = false;
         self.numbers = Numbers::default();
         Ok(())
     }
@@ -231,6 +234,7 @@ impl RequestParser {
             return;
         }
         self.is_http &= index > 1 || word.starts_with(b"/");
+        self.is_last_but_one_noreply = self.is_last_noreply;
         self.is_last_noreply = word == b"noreply";
         let Some(row) = self.row else { return };
         if let Keys::Range { first, last, .. } = row.command.keys {
@@ -279,6 +283,10 @@ impl RequestParser {
         let is_silent = row.may_be_silent && self.is_last_noreply && count > first_optional;
         if is_silent {
             self.cut_last_word();
+        }
+        // With one cut off, a second would silence the server, and its reply would be waited for.
+        if is_silent && self.is_last_but_one_noreply && count - 1 > first_optional {
+            return Err(&table::BAD_FORMAT);
         }
         if count - u32::from(is_silent) < row.words_min || self.has_long_key {
             return Err(&table::BAD_FORMAT);

@@ -114,6 +114,11 @@ fn noreply_is_cut_out_with_its_space() {
     expect(b"incr a noreply\r\n", &["-CLIENT_ERROR bad command line format"]);
     expect(b"set a 0 0 noreply\r\n", &["-CLIENT_ERROR bad command line format"]);
     expect(b"touch noreply\r\n", &["ERROR"]);
+    for line in ["incr a noreply noreply\r\n", "delete a noreply noreply\r\n"] {
+        expect(line.as_bytes(), &["-CLIENT_ERROR bad command line format"]);
+    }
+    expect(b"flush_all noreply noreply\r\n", &["-CLIENT_ERROR bad command line format"]);
+    expect(b"delete noreply noreply\r\n", &["-delete noreply cut \" noreply\""]);
     expect(b"set a noreply\r\n", &["ERROR"]);
     expect(b"set a 0 0 3 noreply\r\nabcde", &["-CLIENT_ERROR bad data chunk"]);
 }
