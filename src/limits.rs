@@ -20,6 +20,16 @@ pub const REQUEST_BYTES_MAX: u64 = 1 << 30;
 /// `PROTO_INLINE_MAX_SIZE`.
 pub const INLINE_BYTES_MAX: usize = 64 << 10;
 
+/// Bytes of a memcached key (`KEY_MAX_LENGTH` of memcached 1.6).
+pub const MEMCACHE_KEY_BYTES_MAX: usize = 250;
+
+/// Bytes of a line of the memcached protocol: memcached closes a connection that sends more than
+/// 2048 without an end, unless they are a multi-get.
+pub const MEMCACHE_LINE_BYTES_MAX: usize = 2048;
+
+/// Bytes of the line of a get or gets: four thousand of the longest keys. memcached has no limit.
+pub const MEMCACHE_GET_BYTES_MAX: usize = 1 << 20;
+
 /// Bytes of a client that may not be parsed yet, beyond which it is not read any more. Stopping
 /// and starting a receive costs two submissions, so it is not done for less.
 pub const STASH_BYTES_MAX: usize = 64 << 10;

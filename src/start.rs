@@ -25,11 +25,12 @@ use ringcracker::admin::StatsPort;
 #[cfg(debug_assertions)]
 use ringcracker::checked::Checked;
 use ringcracker::cli::{Cli, Workers};
-use ringcracker::config::{Config, ListenAddress, Pool, Protocol, ResolveError};
+use ringcracker::config::{self, Config, ListenAddress, Pool, ResolveError};
 use ringcracker::distribution::RoutingTable;
 use ringcracker::io::{Address, Destination, Fd, WaitError};
 use ringcracker::limits::{DESCRIPTORS_RESERVED, FREE_BYTES_MAX, Limits};
 use ringcracker::logging::Log;
+use ringcracker::proto::Protocol;
 use ringcracker::proxy::{self, Ejecting, PoolSetup};
 use ringcracker::ring::{self, CannotRun, Options, Uring};
 use ringcracker::sys::daemon::{self, Parent};
@@ -298,6 +299,10 @@ fn pool_setup(pool: &Pool) -> PoolSetup {
     let routing = RoutingTable::new(hash, tag, kind, &nodes, &ejected);
     PoolSetup {
         name: pool.name.clone(),
+        protocol: match pool.protocol {
+            config::Protocol::Redis => Protocol::Resp,
+            config::Protocol::Memcache => Protocol::Memcache,
+        },
         routing: Arc::new(routing),
         servers: servers.collect(),
         timeout: pool.timeout,
@@ -306,9 +311,9 @@ fn pool_setup(pool: &Pool) -> PoolSetup {
         preconnect: pool.preconnect,
         password: pool.redis_auth.clone(),
         database: match pool.protocol {
-            Protocol::Redis => pool.redis_db,
+            config::Protocol::Redis => pool.redis_db,
             // memcached has no databases, and twemproxy takes no notice of the key.
-            Protocol::Memcache => 0,
+            config::Protocol::Memcache => 0,
         },
         ejecting: pool.auto_eject_hosts.then_some(Ejecting { on_oom: pool.eject_on_oom }),
     }

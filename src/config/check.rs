@@ -16,7 +16,6 @@ use super::address;
 use super::fault::{Fault, Place, quoted, shown};
 use super::model::{Listen, ListenAddress, Pool, Protocol, Secret, Server};
 use super::raw::{Entry, Node, Value};
-use super::supported;
 use super::value;
 use crate::distribution::server_order;
 use crate::limits::POOL_WEIGHT_MAX;
@@ -298,13 +297,6 @@ impl<'d, 'f> Keys<'d, 'f> {
         if pool.redis_auth.is_some() && pool.protocol != Protocol::Redis && !self.is_bad("redis") {
             let text = "is only valid for a redis pool; set redis: true".to_owned();
             self.fault(self.place_of("redis_auth"), "redis_auth", text);
-        }
-        let mut unsupported = Vec::new();
-        supported::check(pool, |key, text| unsupported.push((key, text)));
-        for (key, text) in unsupported {
-            if !self.is_bad(key) {
-                self.fault(self.place_of(key), key, text.to_owned());
-            }
         }
     }
 

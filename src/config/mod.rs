@@ -6,7 +6,6 @@
 //!                                              value    one key
 //!                                              address  listen, servers
 //!                                              access   white_list, black_list
-//!                                              supported  what the program cannot do yet
 //! ```
 //!
 //! What twemproxy reads is read the same. Quotes, lists in brackets and a leading `---` are
@@ -21,7 +20,6 @@ mod fault;
 mod model;
 mod outline;
 mod raw;
-mod supported;
 mod value;
 
 use std::fs::File;

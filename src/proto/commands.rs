@@ -4,12 +4,13 @@ mod table;
 
 use table::COMMANDS;
 
-/// One command of Redis, as far as the proxy must know it.
+/// One command of Redis or memcached, as far as the proxy must know it.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Command {
     /// In lower case, at most `NAME_BYTES_MAX` bytes.
     pub name: &'static str,
-    /// As Redis counts: arguments with the name; negative: at least as many.
+    /// As Redis counts: arguments with the name; negative: at least as many. 0 for memcached's,
+    /// whose parser counts the words of a line itself.
     pub arity: i16,
     /// Where its keys are.
     pub keys: Keys,
@@ -44,7 +45,7 @@ pub enum Keys {
     },
 }
 
-/// What becomes of a request whose keys live on several servers.
+/// What becomes of a request whose keys live on several servers, or that all of them get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Split {
     /// It cannot be split.
@@ -55,6 +56,12 @@ pub enum Split {
     Sum,
     /// Each server gets its pairs; the reply is `+OK` (MSET).
     Ok,
+    /// Each server gets its keys; the reply is what was found, in key order (memcached's get).
+    Values,
+    /// Every server of the pool gets all of it; the reply is `OK` (memcached's flush_all).
+    All,
+    /// One server gets it, or all, and the client hears nothing (memcached's noreply).
+    Silence,
 }
 
 /// Who answers a command.
@@ -75,6 +82,12 @@ pub enum Local {
     Quit,
     /// AUTH.
     Auth,
+    /// A fixed line.
+    Line(&'static [u8]),
+    /// stats, of memcached.
+    Stats,
+    /// quit, of memcached: without a word.
+    Leave,
 }
 
 /// Bytes of the longest name that `lookup` looks at.
@@ -85,7 +98,7 @@ impl Command {
     /// Redis checks by itself and answers with the same words as a wrong arity.
     pub fn arity_fits(&self, arguments: u32) -> bool {
         let arity = u32::from(self.arity.unsigned_abs());
-        let fits = if self.arity < 0 { arguments >= arity } else { arguments == arity };
+        let fits = if self.arity <= 0 { arguments >= arity } else { arguments == arity };
         fits && (self.split != Split::Ok || arguments % 2 == 1)
     }
 }

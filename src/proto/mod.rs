@@ -2,19 +2,23 @@
 //! arguments of a request are keys.
 //!
 //! ```text
-//! bytes of a client ──> resp::RequestParser ──> Parsed::Request ──> Request {command, spans, keys}
-//!                          commands::lookup ───────────┘
-//! bytes of a server ──> resp::ReplyParser   ──> ReplyStep::Reply {end}
+//! bytes of a client ──> RequestParser ──> Parsed::Request ──> Request {command, spans, keys}
+//!                    commands::lookup ───────────┘
+//! bytes of a server ──> ReplyParser   ──> ReplyStep::Reply {end}
 //! ```
 //!
-//! Both parsers are given the bytes in the pieces in which they arrive, and go on where they
-//! stopped: no byte is kept here, and none is asked for again.
+//! Either is of one protocol, RESP or memcached's. Both parsers are given the bytes in the pieces
+//! in which they arrive, and go on where they stopped: no byte is kept here, and none is asked for
+//! again.
 //!
 //! **Knows nothing of:** connections, buffers, servers, time.
 
 pub mod commands;
+pub mod memcache;
 pub mod resp;
 
+mod protocol;
 mod request;
 
-pub use request::{BadRequest, KeySpan, Parsed, Request, SPANS_ALWAYS, Span, Words};
+pub use protocol::{Protocol, ReplyParser, RequestParser};
+pub use request::{BadRequest, Form, KeySpan, Parsed, Request, SPANS_ALWAYS, Span, Words};

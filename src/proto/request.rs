@@ -104,7 +104,19 @@ pub struct Request {
     /// Which arguments are keys. Every one of them has its span.
     pub keys: KeySpan,
     pub(in crate::proto) rewritten: Vec<u8>,
-    pub(in crate::proto) is_rewritten: bool,
+    pub(in crate::proto) form: Form,
+}
+
+/// What is forwarded of a request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Form {
+    /// Its bytes as they came.
+    #[default]
+    AsItCame,
+    /// `Request::rewritten`.
+    Rewritten,
+    /// Its bytes without these: the `noreply` of a memcached client, who wants no answer.
+    Cut(Span),
 }
 
 /// Spans that are recorded of any request that has as many arguments: what an error text quotes.
@@ -114,7 +126,12 @@ impl Request {
     /// The bytes to forward when the client did not send RESP: an inline request, in RESP form.
     /// The spans refer to these bytes then, else to those of the client.
     pub fn rewritten(&self) -> Option<&[u8]> {
-        self.is_rewritten.then_some(&self.rewritten)
+        (self.form == Form::Rewritten).then_some(&self.rewritten)
+    }
+
+    /// What is forwarded of it.
+    pub fn form(&self) -> Form {
+        self.form
     }
 
     /// Where the payload of an argument lies, from the request's first byte.
@@ -162,12 +179,17 @@ pub enum BadRequest {
     TooBigRequest,
     /// A zero byte in an inline request. Redis never finds the end of such a line.
     InlineZero,
+    /// A line of the memcached protocol does not end.
+    TooBigLine,
+    /// memcached's binary protocol: closed without a word, as its clients would not understand one.
+    Binary,
     /// Somebody sent HTTP here, a browser that was made to for instance: closed without a word.
     Http,
 }
 
 impl BadRequest {
-    /// What the client is told, without the `-ERR ` before it and the CR LF behind. `None`: it is
+    /// What the client is told, without the `-ERR ` or `CLIENT_ERROR ` before it and the CR LF
+    /// behind. `None`: it is
     /// told nothing.
     pub fn words(self) -> Option<Words> {
         Some(Words::new(match self {
@@ -182,7 +204,8 @@ impl BadRequest {
             Self::BulkEnd => b"Protocol error: expected CRLF after bulk string",
             Self::TooBigRequest => b"Protocol error: too big request",
             Self::InlineZero => b"Protocol error: zero byte in inline request",
-            Self::Http => return None,
+            Self::TooBigLine => b"line too long",
+            Self::Binary | Self::Http => return None,
         }))
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::io::{Buffer, Chain};
 use crate::limits::{Limits, REQUESTS_PER_TURN};
-use crate::proto::resp::RequestParser;
+use crate::proto::{Protocol, RequestParser};
 use crate::proxy::pipeline::Pipeline;
 use crate::time::Instant;
 use crate::token::Key;
@@ -94,9 +94,9 @@ pub(crate) enum Farewell {
 }
 
 impl Client {
-    pub(crate) fn new(pool: u32, lane: u32) -> Self {
+    pub(crate) fn new(pool: u32, lane: u32, protocol: Protocol) -> Self {
         let input = Input {
-            parser: RequestParser::new(),
+            parser: RequestParser::new(protocol),
             partial: Chain::new(),
             stash: Chain::new(),
             turn: 0,
@@ -218,7 +218,7 @@ mod tests {
 
     #[test]
     fn bytes_put_aside_come_back_in_order() {
-        let mut client = Client::new(0, 0);
+        let mut client = Client::new(0, 0, Protocol::Resp);
         let mut first = Buffer::from_bytes(Bytes::from_static(b"abcdef"));
         let mut second = Buffer::from_bytes(Bytes::from_static(b"ghi"));
         client.input.put_aside(&mut first, 2);
@@ -243,18 +243,18 @@ mod tests {
             output_soft_bytes: 10,
             ..Limits::default()
         };
-        let mut account = Client::new(0, 0).account;
+        let mut account = Client::new(0, 0, Protocol::Resp).account;
         account.pipeline.push_waiting(1);
         assert!(account.may_parse(&limits));
         account.pipeline.push_waiting(1);
         assert!(!account.may_parse(&limits));
-        let mut account = Client::new(0, 0).account;
+        let mut account = Client::new(0, 0, Protocol::Resp).account;
         account.pipeline.push_waiting(99);
         assert!(account.may_parse(&limits));
-        let mut account = Client::new(0, 0).account;
+        let mut account = Client::new(0, 0, Protocol::Resp).account;
         account.pipeline.push_waiting(100);
         assert!(!account.may_parse(&limits));
-        let mut account = Client::new(0, 0).account;
+        let mut account = Client::new(0, 0, Protocol::Resp).account;
         account.output.push_copy(b"123456789");
         assert!(account.may_parse(&limits));
         account.in_send = 1;

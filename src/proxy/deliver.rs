@@ -98,7 +98,7 @@ fn keep_partial(proxy: &mut Proxy, key: Key, waiter: Waiter, buffer: &mut Buffer
         first.abandon();
     }
     let mut words = Vec::new();
-    reject::reply_too_large(&mut words);
+    reject::reply_too_large(server.parser.protocol(), &mut words);
     settle_error(proxy, waiter, &words);
 }
 
@@ -169,8 +169,10 @@ pub(crate) fn on_requests_sent(proxy: &mut Proxy, key: Key, bytes: u64) {
 /// Ends a server connection: what waits for a reply on it is answered with an error, what waits for
 /// room on it is dispatched again, and finds another.
 pub(crate) fn fail_server(proxy: &mut Proxy, key: Key, why: Option<Errno>) {
+    let Some(server) = proxy.pools.servers.find(key) else { return };
+    let protocol = server.parser.protocol();
     let mut words = Vec::new();
-    reject::failure(why, &mut words);
+    reject::failure(protocol, why, &mut words);
     fail_server_saying(proxy, key, why, &words);
 }
 

@@ -3,12 +3,12 @@
 use bytes::Bytes;
 
 use crate::io::{Buffer, Chain, Errno};
-use crate::proto::Request;
 use crate::proto::commands::{Answer, Command, Split};
+use crate::proto::{Form, Request};
 use crate::proxy::client::Account;
 use crate::proxy::pools::Pools;
 use crate::proxy::source::Source;
-use crate::proxy::{fragment, local, reject};
+use crate::proxy::{broadcast, fragment, local, reject, silent};
 use crate::token::Key;
 
 /// Handles one whole request of a client. `source` is its bytes as they came.
@@ -20,8 +20,10 @@ pub(crate) fn dispatch(
     request: &Request,
     source: Source<'_>,
 ) {
-    let Some(rewritten) = request.rewritten() else {
-        return decide(pools, account, client, request, source);
+    let rewritten = match request.form() {
+        Form::AsItCame => return decide(pools, account, client, request, source),
+        Form::Cut(cut) => return silent::dispatch(pools, account, client, request, cut, source),
+        Form::Rewritten => request.rewritten().unwrap_or_default(),
     };
     // An inline request is rare: its RESP form goes the same way as if it had come so.
     let mut buffer = Buffer::from_bytes(Bytes::copy_from_slice(rewritten));
@@ -71,6 +73,9 @@ fn place(
         let number = pools.route(account.pool, &source, request.argument_range(keys.first));
         return forward_or_fail(pools, account, client, number, source);
     }
+    if command.split == Split::All {
+        return broadcast::broadcast(pools, account, client, None, source);
+    }
     if keys.count == 0 {
         let number = pools.route_keyless(account.pool);
         return forward_or_fail(pools, account, client, number, source);
@@ -109,8 +114,9 @@ fn forward_or_fail(
         None => {
             pools.counters.requests_failed += 1;
             pools.figures.pool(account.pool).forward_error += 1;
+            let protocol = pools.protocol(account.pool);
             pools.words.clear();
-            reject::failure(Some(Errno(libc::ECONNREFUSED)), &mut pools.words);
+            reject::failure(protocol, Some(Errno(libc::ECONNREFUSED)), &mut pools.words);
             answer(pools, account, source);
         }
     }

@@ -7,6 +7,7 @@ use crate::proxy::gather::Gather;
 use crate::proxy::pools::Pools;
 use crate::proxy::server::Waiter;
 use crate::proxy::source::Source;
+use crate::proxy::values::Names;
 use crate::token::Key;
 
 /// One server's share of a request.
@@ -14,6 +15,13 @@ struct Fragment {
     keys: u32,
     connection: Key,
     bytes: u64,
+}
+
+impl Fragment {
+    fn write(&mut self, pools: &mut Pools, piece: &[u8]) {
+        pools.server_for_output(self.connection).output.push_copy(piece);
+        self.bytes += piece.len() as u64;
+    }
 }
 
 /// Cuts a request by the servers of its keys and queues the pieces. `routes` names the server of
@@ -36,6 +44,11 @@ pub(crate) fn scatter(
     if let Some(full) = fragments.iter().find(|fragment| pools.is_full(fragment.connection)) {
         return pools.park(account, client, full.connection, source);
     }
+    if command.split == Split::Values {
+        let names = write_gets(pools, &mut fragments, command, request, &order, &mut source);
+        let gather = Gather::of_values(fragments.len(), order, names);
+        return queue(pools, account, client, gather, &fragments, source);
+    }
     let step = request.keys.step;
     for fragment in &mut fragments {
         write_head(pools, fragment, command, step);
@@ -48,22 +61,71 @@ pub(crate) fn scatter(
         let server = pools.server_for_output(fragment.connection);
         source.append_part(piece, &mut server.output);
     }
-    let request_bytes = source.len() as u32;
-    source.discard();
     let order = if command.split == Split::Collect { order } else { Vec::new() };
     let gather = Gather::new(command.split, fragments.len(), order);
+    queue(pools, account, client, gather, &fragments, source);
+}
+
+/// Queues fragments whose bytes stand in their servers' outputs.
+fn queue(
+    pools: &mut Pools,
+    account: &mut Account,
+    client: Key,
+    gather: Gather,
+    fragments: &[Fragment],
+    source: Source<'_>,
+) {
+    let request_bytes = source.len() as u32;
+    let elements = gather.wants_elements();
+    source.discard();
     let sequence = account.pipeline.push_gather(gather, request_bytes);
     pools.counters.fragments += fragments.len() as u64;
     pools.figures.pool(account.pool).fragments += fragments.len() as u64;
     for (number, fragment) in fragments.iter().enumerate() {
         let waiter = Waiter {
             fragment: number as u32,
-            elements: command.split == Split::Collect,
+            elements,
             ..Waiter::new(client, sequence, pools.now)
         };
         pools.server_for_output(fragment.connection).queue(waiter, fragment.bytes);
         pools.flush_later(fragment.connection);
     }
+}
+
+/// Writes each server its part of a memcached get. Returns the keys.
+///
+/// ```text
+///   gat 60 a b c     order: [0, 1, 0]     gat 60 a c  -> server 0
+///                                         gat 60 b    -> server 1
+/// ```
+fn write_gets(
+    pools: &mut Pools,
+    fragments: &mut [Fragment],
+    command: &Command,
+    request: &Request,
+    order: &[u32],
+    source: &mut Source<'_>,
+) -> Names {
+    let mut names = Names::default();
+    let mut scratch = Vec::new();
+    for fragment in &mut *fragments {
+        fragment.write(pools, command.name.as_bytes());
+        for index in 1..request.keys.first {
+            fragment.write(pools, b" ");
+            fragment.write(pools, source.slice(request.argument_range(index), &mut scratch));
+        }
+    }
+    for (index, &number) in request.keys.indexes().zip(order) {
+        let fragment = &mut fragments[number as usize];
+        let name = source.slice(request.argument_range(index), &mut scratch);
+        fragment.write(pools, b" ");
+        fragment.write(pools, name);
+        names.push(name);
+    }
+    for fragment in fragments {
+        fragment.write(pools, b"\r\n");
+    }
+    names
 }
 
 /// The fragments, numbered by their first key, and which of them each key is in.

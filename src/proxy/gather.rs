@@ -4,6 +4,7 @@ use crate::io::Chain;
 use crate::proto::commands::Split;
 use crate::proto::resp;
 use crate::proxy::source::Source;
+use crate::proxy::values::{END, Found, Names};
 
 /// A request over several servers. Each fragment fills its part and the last completes it.
 ///
@@ -19,8 +20,10 @@ pub(crate) struct Gather {
     parts: Vec<Part>,
     /// How many keys each fragment has; for `Split::Collect` only.
     keys: Vec<u32>,
-    /// Which fragment answers each key; filled for `Split::Collect` only.
+    /// Which fragment answers each key; filled for `Split::Collect` and `Split::Values` only.
     order: Vec<u32>,
+    /// The keys, for `Split::Values`.
+    names: Names,
     waiting: u32,
     held_bytes: usize,
     /// Whether an error stands in place of a reply.
@@ -41,6 +44,7 @@ enum Part {
     /// A whole array, its head taken off, and where each element ends from the front.
     Elements(Chain, std::vec::IntoIter<u32>),
     Number(i64),
+    Values(Found),
     Done,
     /// A whole error reply.
     Failed(Vec<u8>),
@@ -54,11 +58,30 @@ impl Gather {
         let mut keys = vec![0; fragments];
         let waiting = fragments as u32;
         order.iter().for_each(|&part| keys[part as usize] += 1);
-        Self { split, parts, keys, order, waiting, held_bytes: 0, has_failed: false }
+        Self {
+            split,
+            parts,
+            keys,
+            order,
+            names: Names::default(),
+            waiting,
+            held_bytes: 0,
+            has_failed: false,
+        }
+    }
+
+    /// A gather of what is found of `names`, in their order.
+    pub(crate) fn of_values(fragments: usize, order: Vec<u32>, names: Names) -> Self {
+        Self { names, ..Self::new(Split::Values, fragments, order) }
     }
 
     pub(crate) fn is_complete(&self) -> bool {
         self.waiting == 0
+    }
+
+    /// Whether it needs to know where the elements of its fragments' replies end.
+    pub(crate) fn wants_elements(&self) -> bool {
+        matches!(self.split, Split::Collect | Split::Values)
     }
 
     /// Bytes of fragments' replies as they came, heads and all.
@@ -85,6 +108,9 @@ impl Gather {
     /// Writes the whole reply. To be called once, when complete.
     pub(crate) fn compose(&mut self, output: &mut Chain) {
         debug_assert!(self.is_complete());
+        if self.split == Split::Silence {
+            return;
+        }
         if let Some(words) = self.first_failure() {
             output.push_copy(words);
             return;
@@ -94,13 +120,19 @@ impl Gather {
             Split::Sum => {
                 let sum = self.parts.iter().fold(0_i64, |sum, part| match part {
                     Part::Number(n) => sum.saturating_add(*n),
-                    Part::Waiting | Part::Elements(..) | Part::Done | Part::Failed(_) => sum,
+                    Part::Waiting
+                    | Part::Elements(..)
+                    | Part::Values(_)
+                    | Part::Done
+                    | Part::Failed(_) => sum,
                 });
                 output.push_copy(b":");
                 output.push_copy(itoa::Buffer::new().format(sum).as_bytes());
                 output.push_copy(b"\r\n");
             }
-            Split::Ok | Split::No => output.push_copy(b"+OK\r\n"),
+            Split::Values => self.compose_values(output),
+            Split::All => output.push_copy(OK),
+            Split::Ok | Split::No | Split::Silence => output.push_copy(b"+OK\r\n"),
         }
     }
 
@@ -112,6 +144,17 @@ impl Gather {
     }
 
     fn understand(&self, mut reply: Chain, elements: Elements<'_>) -> Part {
+        match self.split {
+            Split::Values => {
+                return Found::new(reply, elements.ends).map_or_else(Part::Failed, Part::Values);
+            }
+            Split::All => {
+                let words = reply.to_vec();
+                return if words == OK { Part::Done } else { Part::Failed(words) };
+            }
+            Split::Silence => return Part::Done,
+            Split::No | Split::Collect | Split::Sum | Split::Ok => {}
+        }
         let first = reply.slices().next().and_then(|piece| piece.first().copied());
         match (self.split, first) {
             (_, Some(b'-')) => Part::Failed(reply.to_vec()),
@@ -125,9 +168,7 @@ impl Gather {
                 None => Part::Failed(UNEXPECTED.to_vec()),
             },
             (Split::Ok, Some(b'+')) => Part::Done,
-            (Split::Collect | Split::Sum | Split::Ok | Split::No, _) => {
-                Part::Failed(UNEXPECTED.to_vec())
-            }
+            (_, _) => Part::Failed(UNEXPECTED.to_vec()),
         }
     }
 
@@ -138,10 +179,35 @@ impl Gather {
                 Part::Elements(_, ends) if ends.len() != keys as usize => {
                     return Some(UNEXPECTED);
                 }
-                Part::Elements(..) | Part::Waiting | Part::Number(_) | Part::Done => {}
+                Part::Elements(..)
+                | Part::Values(_)
+                | Part::Waiting
+                | Part::Number(_)
+                | Part::Done => {}
             }
         }
         None
+    }
+
+    fn compose_values(&mut self, output: &mut Chain) {
+        let mut values = Chain::new();
+        let mut head = Vec::new();
+        for (name, &number) in self.names.iter().zip(&self.order) {
+            if let Part::Values(found) = &mut self.parts[number as usize] {
+                found.take(name, &mut head, &mut values);
+            }
+        }
+        let all_taken = self.parts.iter().all(|part| match part {
+            Part::Values(found) => found.is_taken(),
+            Part::Waiting | Part::Elements(..) | Part::Number(_) | Part::Done | Part::Failed(_) => {
+                false
+            }
+        });
+        if !all_taken {
+            return output.push_copy(UNEXPECTED_VALUE);
+        }
+        output.append(&mut values);
+        output.push_copy(END);
     }
 
     fn compose_array(&mut self, output: &mut Chain) {
@@ -161,8 +227,14 @@ impl Gather {
     }
 }
 
+/// What memcached says when a request has done what it should.
+const OK: &[u8] = b"OK\r\n";
+
 /// twemproxy's words (`EINVAL`) for a fragment's reply of the wrong type.
 const UNEXPECTED: &[u8] = b"-ERR Invalid argument\r\n";
+
+/// The same, for a value that nobody asked for.
+const UNEXPECTED_VALUE: &[u8] = b"SERVER_ERROR Invalid argument\r\n";
 
 #[cfg(test)]
 mod tests {

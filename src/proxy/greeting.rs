@@ -123,7 +123,7 @@ pub(crate) fn next_reply(proxy: &mut Proxy, key: Key, buffer: &mut Buffer, at: u
             partial.push_copy(&buffer[at..]);
             return Step::Partial;
         }
-        ReplyStep::Reply { end } if parser.len() <= GREETING_REPLY_BYTES_MAX => at + end,
+        ReplyStep::Reply { end } if parser.reply_bytes() <= GREETING_REPLY_BYTES_MAX => at + end,
         ReplyStep::Partial | ReplyStep::Reply { .. } | ReplyStep::Bad(_) => return Step::Doubt,
     };
     let mut reply = partial.to_vec();

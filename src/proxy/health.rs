@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::distribution::RoutingTable;
 use crate::io::{Buffer, Mark};
 use crate::limits::PROBE_TIME;
+use crate::proto::Protocol;
 use crate::proxy::pools::Pools;
 use crate::proxy::server::{PROBE_LANE, Phase, Server, Waiter};
 use crate::proxy::{Proxy, Want};
@@ -75,9 +76,13 @@ impl Pools {
         let key = self.begin(pool, number, PROBE_LANE, Some(within));
         let mut nobody = Waiter::new(Key::new(Role::Client, 0, 0), 0, self.now);
         nobody.abandon();
+        let question = match self.protocol(pool) {
+            Protocol::Resp => PING,
+            Protocol::Memcache => VERSION,
+        };
         let server = self.server_for_output(key);
-        server.queue(nobody, PING.len() as u64);
-        server.output.push_copy(PING);
+        server.queue(nobody, question.len() as u64);
+        server.output.push_copy(question);
     }
 
     /// The reply to a probe has come, whose end is `end`.
@@ -130,7 +135,7 @@ fn verdict(server: &Server, end: &[u8], ejecting: Ejecting) -> Option<Vital> {
         return Some(Vital::Answered);
     }
     let before = &server.partial;
-    if before.len() as u64 + end.len() as u64 != server.parser.len() {
+    if before.len() as u64 + end.len() as u64 != server.parser.reply_bytes() {
         return None;
     }
     let mut first = Vec::with_capacity(WORD_BYTES_MAX);
@@ -147,6 +152,9 @@ fn verdict(server: &Server, end: &[u8], ejecting: Ejecting) -> Option<Vital> {
 
 /// The probe. It is in nobody's way, and a server that wants a password first lives too.
 const PING: &[u8] = b"*1\r\n$4\r\nPING\r\n";
+
+/// The same for memcached.
+const VERSION: &[u8] = b"version\r\n";
 
 /// Bytes of an error that are looked at: the longest word of interest, and what ends it.
 const WORD_BYTES_MAX: usize = b"-LOADING ".len();

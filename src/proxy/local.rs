@@ -26,6 +26,12 @@ pub(crate) fn answer(
     match what {
         Local::Ping => ping(pools, account, request, source),
         Local::Auth => auth(pools, account, request, source),
+        Local::Line(words) => say(pools, account, words, source),
+        Local::Stats => stats(pools, account, request, source),
+        Local::Leave => {
+            source.discard();
+            account.phase = Phase::Draining(Farewell::LastWords);
+        }
         Local::Quit => {
             say(pools, account, OK, source);
             account.phase = Phase::Draining(Farewell::LastWords);
@@ -82,6 +88,39 @@ fn is_same(given: &[u8], secret: &[u8]) -> bool {
         difference = std::hint::black_box(difference | usize::from(one ^ other));
     }
     difference == 0
+}
+
+/// stats, of memcached: what this worker knows of itself. Statistics of the servers would be those
+/// of one of them, or a sum that means nothing.
+fn stats(pools: &mut Pools, account: &mut Account, request: &Request, source: Source<'_>) {
+    let mut scratch = Vec::new();
+    let what = match request.arguments {
+        1 => None,
+        _ => Some(source.slice(request.argument_range(1), &mut scratch)),
+    };
+    let words = match what {
+        None => return say_stats(pools, account, source),
+        Some(b"reset") => b"RESET\r\n".as_slice(),
+        Some(b"settings" | b"items" | b"slabs" | b"sizes" | b"conns") => b"END\r\n",
+        Some(_) => b"ERROR\r\n",
+    };
+    say(pools, account, words, source);
+}
+
+fn say_stats(pools: &mut Pools, account: &mut Account, source: Source<'_>) {
+    let counters = pools.counters;
+    let mut text = format!("STAT version {}\r\n", env!("CARGO_PKG_VERSION"));
+    for (name, value) in [
+        ("pointer_size", u64::from(usize::BITS)),
+        ("total_connections", counters.clients),
+        ("rejected_connections", counters.clients_refused),
+        ("requests", counters.requests),
+        ("replies", counters.replies),
+    ] {
+        text.push_str(&format!("STAT {name} {value}\r\n"));
+    }
+    text.push_str("END\r\n");
+    say(pools, account, text.as_bytes(), source);
 }
 
 /// Answers with `reply`, in the request's turn.

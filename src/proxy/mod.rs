@@ -12,6 +12,7 @@
 //!
 //! **Knows nothing of:** the ring, the clock, sockets, descriptors.
 
+mod broadcast;
 mod client;
 mod counters;
 mod deliver;
@@ -30,8 +31,10 @@ mod pool;
 mod pools;
 mod reject;
 mod server;
+mod silent;
 mod slots;
 mod source;
+mod values;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -50,7 +53,7 @@ pub use reject::TOO_MANY_CLIENTS;
 
 use crate::io::{Address, Buffer, Chain, Destination, Errno, KeepAlive};
 use crate::limits::{Limits, STASH_BYTES_MAX};
-use crate::proto::Parsed;
+use crate::proto::{Parsed, Protocol};
 use crate::proxy::client::{Client, Farewell, Phase};
 use crate::proxy::pools::Pools;
 use crate::proxy::slots::Slots;
@@ -127,7 +130,7 @@ impl Proxy {
         self.pools.figures.process.total_connections += 1;
         self.pools.figures.pool(pool).client_connections += 1;
         let state = &mut self.pools.pools[pool as usize];
-        let mut client = Client::new(pool, state.deal_lane());
+        let mut client = Client::new(pool, state.deal_lane(), state.setup.protocol);
         client.account.authenticated = state.setup.password.is_none();
         self.clients.insert(client)
     }
@@ -351,6 +354,11 @@ impl Proxy {
         Some(self.clients.find(key)?.account.pool)
     }
 
+    /// What the clients and servers of a pool speak.
+    pub fn protocol(&self, pool: u32) -> Protocol {
+        self.pools.protocol(pool)
+    }
+
     /// Slots in use: clients, and server connections.
     pub fn slots(&self) -> (usize, usize) {
         (self.clients.len(), self.pools.servers.len())
@@ -566,10 +574,9 @@ fn refuse_protocol(pools: &mut Pools, client: &mut Client, words: Option<&[u8]>)
     account.phase = Phase::Draining(Farewell::LastWords);
     account.is_faulty = true;
     if let Some(words) = words {
+        let protocol = pools.protocol(account.pool);
         pools.words.clear();
-        pools.words.extend_from_slice(b"-ERR ");
-        pools.words.extend_from_slice(words);
-        pools.words.extend_from_slice(b"\r\n");
+        reject::protocol_error(protocol, words, &mut pools.words);
         account.pipeline.push_answered(&pools.words, &mut account.output);
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::config::Secret;
 use crate::distribution::RoutingTable;
 use crate::io::{Destination, KeepAlive};
+use crate::proto::Protocol;
 use crate::proxy::health::Ejecting;
 use crate::token::Key;
 
@@ -14,6 +15,8 @@ use crate::token::Key;
 pub struct PoolSetup {
     /// The pool's name, for the log.
     pub name: String,
+    /// What its clients and servers speak.
+    pub protocol: Protocol,
     /// Which server a key belongs to.
     pub routing: Arc<RoutingTable>,
     /// Its servers, in the order of `routing`: name, and where it is.

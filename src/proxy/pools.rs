@@ -6,6 +6,7 @@ use log::warn;
 
 use crate::io::{Address, Chain, Destination, Errno, KeepAlive};
 use crate::limits::{Limits, SPARE_CHAINS_MAX};
+use crate::proto::Protocol;
 use crate::proxy::client::Account;
 use crate::proxy::figures::count_server_end;
 use crate::proxy::greeting::Greeting;
@@ -96,6 +97,11 @@ impl Pools {
             return key;
         }
         self.open(pool, number, lane)
+    }
+
+    /// What the clients and servers of a pool speak.
+    pub(crate) fn protocol(&self, pool: u32) -> Protocol {
+        self.pools[pool as usize].setup.protocol
     }
 
     /// Queues a request that goes whole to one server.
@@ -270,7 +276,7 @@ impl Pools {
         let setup = &self.pools[pool as usize].setup;
         let has_name = matches!(setup.servers[number as usize].1, Destination::Name { .. });
         let phase = if has_name { Phase::Resolving } else { Phase::Connecting };
-        let mut server = Server::new(pool, number, lane, phase, timeout);
+        let mut server = Server::new(pool, number, lane, phase, timeout, setup.protocol);
         server.greeting = Greeting::new(setup.password.as_ref(), setup.database, self.now);
         let key = self.servers.insert(server);
         self.wants.push(match has_name {

@@ -4,12 +4,20 @@
 //! twemproxy `nc_message.c` for what goes wrong with servers.
 
 use crate::io::Errno;
-use crate::proto::Request;
 use crate::proto::commands::Command;
+use crate::proto::{Protocol, Request};
 use crate::proxy::source::Source;
 
 /// What a client hears that is not let in. Source: redis `networking.c`, `acceptCommonHandler`.
 pub const TOO_MANY_CLIENTS: &[u8] = b"-ERR max number of clients reached\r\n";
+
+/// What a client hears that is not let in.
+pub(crate) fn too_many_clients(protocol: Protocol) -> &'static [u8] {
+    match protocol {
+        Protocol::Resp => TOO_MANY_CLIENTS,
+        Protocol::Memcache => b"ERROR Too many open connections\r\n",
+    }
+}
 
 /// Redis quotes this many bytes of an unknown command, and as many of its arguments.
 const QUOTED_BYTES_MAX: usize = 128;
@@ -21,14 +29,36 @@ pub(crate) fn error(words: &str, into: &mut Vec<u8>) {
     into.extend_from_slice(b"\r\n");
 }
 
-/// What twemproxy says when a server fails: `-ERR <strerror>`, `unknown` for a closed connection.
-pub(crate) fn failure(why: Option<Errno>, into: &mut Vec<u8>) {
-    error(why.map_or("unknown", Errno::words), into);
+/// What twemproxy says when a server fails: `-ERR <strerror>` or `SERVER_ERROR <strerror>`,
+/// `unknown` for a closed connection.
+pub(crate) fn failure(protocol: Protocol, why: Option<Errno>, into: &mut Vec<u8>) {
+    server_error(protocol, why.map_or("unknown", Errno::words), into);
 }
 
 /// A reply that nobody could keep.
-pub(crate) fn reply_too_large(into: &mut Vec<u8>) {
-    error("The reply of the server is too large for the proxy", into);
+pub(crate) fn reply_too_large(protocol: Protocol, into: &mut Vec<u8>) {
+    server_error(protocol, "The reply of the server is too large for the proxy", into);
+}
+
+/// What a client hears that broke the protocol.
+pub(crate) fn protocol_error(protocol: Protocol, words: &[u8], into: &mut Vec<u8>) {
+    into.extend_from_slice(match protocol {
+        Protocol::Resp => b"-ERR ",
+        Protocol::Memcache => b"CLIENT_ERROR ",
+    });
+    into.extend_from_slice(words);
+    into.extend_from_slice(b"\r\n");
+}
+
+fn server_error(protocol: Protocol, words: &str, into: &mut Vec<u8>) {
+    match protocol {
+        Protocol::Resp => error(words, into),
+        Protocol::Memcache => {
+            into.extend_from_slice(b"SERVER_ERROR ");
+            into.extend_from_slice(words.as_bytes());
+            into.extend_from_slice(b"\r\n");
+        }
+    }
 }
 
 /// A command that is not in the table.

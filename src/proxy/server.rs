@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::io::{Address, Chain};
 use crate::limits::{Limits, SEND_BYTES_MAX};
-use crate::proto::resp::ReplyParser;
+use crate::proto::{Protocol, ReplyParser};
 use crate::proxy::greeting::Greeting;
 use crate::time::Instant;
 use crate::token::{Key, Role};
@@ -156,6 +156,7 @@ impl Server {
         lane: u32,
         phase: Phase,
         timeout: Option<Duration>,
+        protocol: Protocol,
     ) -> Self {
         Self {
             pool,
@@ -168,7 +169,7 @@ impl Server {
             output: Chain::new(),
             dirty: false,
             waiters: VecDeque::new(),
-            parser: ReplyParser::new(),
+            parser: ReplyParser::new(protocol),
             partial: Chain::new(),
             timeout,
             queued: 0,
@@ -272,7 +273,7 @@ mod tests {
 
     #[test]
     fn a_request_behind_the_first_send_has_not_been_handed_over() {
-        let mut server = Server::new(0, 0, 0, Phase::Up, None);
+        let mut server = Server::new(0, 0, 0, Phase::Up, None, Protocol::Resp);
         server.queued = 3 * SEND_BYTES_MAX as u64;
         assert!(!server.was_handed_over(0));
         server.taken = server.queued;
@@ -284,7 +285,7 @@ mod tests {
 
     #[test]
     fn the_queues_are_parted_where_the_sending_stands() {
-        let mut server = Server::new(0, 0, 0, Phase::Up, None);
+        let mut server = Server::new(0, 0, 0, Phase::Up, None, Protocol::Resp);
         let queues = |server: &Server| {
             let Queues { unsent, unsent_bytes, sent, sent_bytes } = server.queues();
             (unsent, unsent_bytes, sent, sent_bytes)
@@ -315,7 +316,8 @@ mod tests {
 
     #[test]
     fn the_deadline_is_the_oldest_requests() {
-        let mut server = Server::new(0, 0, 0, Phase::Up, Some(Duration::from_millis(5)));
+        let timeout = Some(Duration::from_millis(5));
+        let mut server = Server::new(0, 0, 0, Phase::Up, timeout, Protocol::Resp);
         assert_eq!(server.deadline(), None);
         for nanos in [7, 9] {
             let client = Key::new(Role::Client, 0, 0);

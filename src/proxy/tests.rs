@@ -5,12 +5,14 @@ use bytes::Bytes;
 use super::*;
 use crate::distribution::{DistributionKind, Node, RoutingTable};
 use crate::hash::HashKind;
+use crate::proto::Protocol;
 
 fn proxy(limits: Limits) -> Proxy {
     let names = ["127.0.0.1:1", "127.0.0.1:2"];
     let nodes = names.map(|name| Node { name: name.to_owned(), weight: 1 });
     let address = Destination::Address(Address::Unix("/nowhere".into()));
     let setup = PoolSetup {
+        protocol: Protocol::Resp,
         name: "alpha".to_owned(),
         routing: std::sync::Arc::new(RoutingTable::new(
             HashKind::default(),

@@ -316,6 +316,7 @@ impl<R: Ring> Worker<R> {
             clients_max: self.clients_max,
             pool_clients: self.shared.pool_clients(pool),
             pool_clients_max: listener.clients_max,
+            protocol: self.proxy.protocol(listener.pool),
         };
         if let Err(words) = occupancy.admit() {
             self.proxy.on_refused();

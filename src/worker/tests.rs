@@ -9,6 +9,7 @@ use crate::distribution::{DistributionKind, Node, RoutingTable};
 use crate::hash::HashKind;
 use crate::io::{Address, Destination};
 use crate::limits::{Limits, STASH_BYTES_MAX, TICK_MS};
+use crate::proto::Protocol;
 use crate::proxy::PoolSetup;
 use crate::sim::{
     Change, ClientScript, Exchange, Fault, Faults, Leaves, ServerScript, Settings, SimRing, request,
@@ -32,6 +33,7 @@ fn worker(
     let node = Node { name: "server".to_owned(), weight: 1 };
     let (kind, hash) = (DistributionKind::Modula, HashKind::Fnv1a64);
     let pool = PoolSetup {
+        protocol: Protocol::Resp,
         name: "pool".to_owned(),
         routing: Arc::new(RoutingTable::new(hash, None, kind, &[node], &[false])),
         servers: vec![("server".to_owned(), Destination::Address(address))],

@@ -11,6 +11,7 @@ use ringcracker::distribution::{DistributionKind, Node, RoutingTable};
 use ringcracker::hash::{HashKind, HashTag};
 use ringcracker::io::{Address, Fd, KeepAlive};
 use ringcracker::limits::{Limits, STASH_BYTES_MAX};
+use ringcracker::proto::Protocol;
 use ringcracker::proxy::{self, Holdings, PoolSetup};
 use ringcracker::sim::{
     ClientScript, Exchange, Fault, Random, ServerScript, Settings, SimRing, Wanted, request,
@@ -161,6 +162,7 @@ impl World {
         let servers =
             (0..self.servers).map(|index| (name(index), self.names.destination(index))).collect();
         let pool = PoolSetup {
+            protocol: Protocol::Resp,
             name: "pool".to_owned(),
             routing: Arc::new(self.routing.clone()),
             servers,

@@ -8,6 +8,7 @@
 pub mod client;
 pub mod daemon;
 pub mod fake;
+pub mod memcached;
 pub mod process;
 pub mod proxy;
 pub mod redis;

@@ -9,7 +9,7 @@ mod inline;
 use crate::limits::{ARGUMENTS_MAX, BULK_BYTES_MAX, INLINE_BYTES_MAX, REQUEST_BYTES_MAX};
 use crate::proto::commands::{self, Command, Keys, NAME_BYTES_MAX};
 use crate::proto::resp::number::{Number, whole_head};
-use crate::proto::{BadRequest, KeySpan, Parsed, Request, SPANS_ALWAYS, Span};
+use crate::proto::{BadRequest, Form, KeySpan, Parsed, Request, SPANS_ALWAYS, Span};
 
 use inline::Inline;
 
@@ -120,7 +120,7 @@ impl RequestParser {
         }
         if self.request.rewritten.capacity() > INLINE_KEPT_BYTES_MAX {
             self.request.rewritten = Vec::new();
-            self.request.is_rewritten = false;
+            self.request.form = Form::AsItCame;
         }
         if self.inline.as_ref().is_some_and(|inline| inline.capacity() > INLINE_KEPT_BYTES_MAX) {
             self.inline = None;
@@ -186,7 +186,7 @@ impl RequestParser {
             self.trim();
         }
         self.request.spans.clear();
-        self.request.is_rewritten = false;
+        self.request.form = Form::AsItCame;
         if data[0] != b'*' {
             self.state = State::Inline;
             return 0;

@@ -6,7 +6,7 @@ use memchr::memchr2;
 
 use crate::limits::INLINE_BYTES_MAX;
 use crate::proto::resp::RequestParser;
-use crate::proto::{BadRequest, Parsed};
+use crate::proto::{BadRequest, Form, Parsed};
 
 /// The memory that inline requests need, which few clients ever do.
 #[derive(Default)]
@@ -174,7 +174,7 @@ impl RequestParser {
             self.request.rewritten.extend_from_slice(b"\r\n");
             self.on_argument(offset, word.len() as u32, word)?;
         }
-        self.request.is_rewritten = true;
+        self.request.form = Form::Rewritten;
         self.request.len = self.request.rewritten.len() as u32;
         Ok(Parsed::Request { end })
     }

@@ -1,0 +1,96 @@
+//! The command table of memcached: one line per command.
+
+use crate::proto::commands::{Answer, Command, Keys, Local, Split};
+
+/// One command, and how its line is read.
+#[derive(Debug)]
+pub(super) struct Row {
+    pub(super) command: Command,
+    /// Words of its line, the name included, `noreply` too: memcached says `ERROR` to fewer.
+    pub(super) words_min: u32,
+    /// And to more.
+    pub(super) words_max: u32,
+    /// Whether a last word `noreply` means what it says. Those of a multi-get are keys.
+    pub(super) may_be_silent: bool,
+    /// Where the numbers of a storage command are; `None`: no value follows the line.
+    pub(super) value: Option<Value>,
+}
+
+/// The head of a value: `<key> <flags> <exptime> <bytes>`, and of `cas` one more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Value {
+    Plain,
+    WithUnique,
+}
+
+/// The row of a command. memcached's names are in lower case only.
+pub(super) fn lookup(name: &[u8]) -> Option<&'static Row> {
+    ROWS.iter().find(|row| row.command.name.as_bytes() == name)
+}
+
+/// What the proxy says in place of a command that it refuses.
+pub(super) static ERROR: Command = says(b"ERROR\r\n");
+pub(super) static BAD_FORMAT: Command = says(b"CLIENT_ERROR bad command line format\r\n");
+pub(super) static BAD_CHUNK: Command = says(b"CLIENT_ERROR bad data chunk\r\n");
+pub(super) static TOO_LARGE: Command = says(b"SERVER_ERROR object too large for cache\r\n");
+
+/// As many words as fit in a line.
+const ANY: u32 = u32::MAX;
+
+/// The key behind the name.
+const ONE: Keys = Keys::Range { first: 1, last: 1, step: 1 };
+
+#[rustfmt::skip]
+static ROWS: &[Row] = &[
+    // Most used first: they are looked for one after the other.
+    row("get", 2, ANY, Keys::Range { first: 1, last: -1, step: 1 }, Split::Values),
+    storage("set", 5, Value::Plain),
+    row("gets", 2, ANY, Keys::Range { first: 1, last: -1, step: 1 }, Split::Values),
+    silent("delete", 2, 4, ONE),
+    silent("incr", 3, 4, ONE),
+    silent("decr", 3, 4, ONE),
+    storage("add", 5, Value::Plain),
+    storage("cas", 6, Value::WithUnique),
+    silent("touch", 3, 4, ONE),
+    row("gat", 2, ANY, Keys::Range { first: 2, last: -1, step: 1 }, Split::Values),
+    row("gats", 2, ANY, Keys::Range { first: 2, last: -1, step: 1 }, Split::Values),
+    storage("append", 5, Value::Plain),
+    storage("prepend", 5, Value::Plain),
+    storage("replace", 5, Value::Plain),
+
+    // Without a key: any server will do, or all must.
+    row("version", 1, ANY, Keys::None, Split::No),
+    Row { may_be_silent: true, ..row("flush_all", 1, 3, Keys::None, Split::All) },
+
+    // Answered here. A client does not decide how much the servers of all write to their logs.
+    Row { may_be_silent: true, words_max: 3, ..local("verbosity", 2, Local::Line(b"OK\r\n")) },
+    local("mn", 1, Local::Line(b"MN\r\n")),
+    local("stats", 1, Local::Stats),
+    local("quit", 1, Local::Leave),
+];
+
+const fn command(name: &'static str, keys: Keys, split: Split, answer: Answer) -> Command {
+    Command { name, arity: 0, keys, split, answer }
+}
+
+const fn says(words: &'static [u8]) -> Command {
+    command("", Keys::None, Split::No, Answer::Proxy(Local::Line(words)))
+}
+
+const fn row(name: &'static str, min: u32, max: u32, keys: Keys, split: Split) -> Row {
+    let command = command(name, keys, split, Answer::Server);
+    Row { command, words_min: min, words_max: max, may_be_silent: false, value: None }
+}
+
+const fn silent(name: &'static str, min: u32, max: u32, keys: Keys) -> Row {
+    Row { may_be_silent: true, ..row(name, min, max, keys, Split::No) }
+}
+
+const fn storage(name: &'static str, min: u32, value: Value) -> Row {
+    Row { value: Some(value), ..silent(name, min, min + 1, ONE) }
+}
+
+const fn local(name: &'static str, min: u32, what: Local) -> Row {
+    let command = command(name, Keys::None, Split::No, Answer::Proxy(what));
+    Row { command, words_min: min, words_max: ANY, may_be_silent: false, value: None }
+}

@@ -1,0 +1,154 @@
+//! The protocol as a value: one file of pools may have both.
+
+use crate::proto::resp::ReplyStep;
+use crate::proto::{Parsed, Request, memcache, resp};
+
+/// What the clients and servers of a pool speak.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Protocol {
+    /// That of Redis.
+    #[default]
+    Resp,
+    /// The text protocol of memcached.
+    Memcache,
+}
+
+/// Finds the requests in the bytes of one client. See the parsers themselves.
+pub enum RequestParser {
+    /// For a client of a Redis pool.
+    Resp(resp::RequestParser),
+    /// For a client of a memcached pool.
+    Memcache(memcache::RequestParser),
+}
+
+/// Finds the replies in the bytes of one server. See the parsers themselves.
+pub enum ReplyParser {
+    /// For a server of a Redis pool.
+    Resp(resp::ReplyParser),
+    /// For a server of a memcached pool.
+    Memcache(memcache::ReplyParser),
+}
+
+impl RequestParser {
+    /// A parser before the first byte.
+    pub fn new(protocol: Protocol) -> Self {
+        match protocol {
+            Protocol::Resp => Self::Resp(resp::RequestParser::new()),
+            Protocol::Memcache => Self::Memcache(memcache::RequestParser::new()),
+        }
+    }
+
+    /// Reads up to the end of the first request.
+    #[inline]
+    pub fn parse(&mut self, data: &[u8]) -> Parsed {
+        match self {
+            Self::Resp(parser) => parser.parse(data),
+            Self::Memcache(parser) => parser.parse(data),
+        }
+    }
+
+    /// The request that the last call found.
+    #[inline]
+    pub fn request(&self) -> &Request {
+        match self {
+            Self::Resp(parser) => parser.request(),
+            Self::Memcache(parser) => parser.request(),
+        }
+    }
+}
+
+impl ReplyParser {
+    /// A parser before the first byte.
+    pub fn new(protocol: Protocol) -> Self {
+        match protocol {
+            Protocol::Resp => Self::Resp(resp::ReplyParser::new()),
+            Protocol::Memcache => Self::Memcache(memcache::ReplyParser::new()),
+        }
+    }
+
+    /// Which of the two it is.
+    pub fn protocol(&self) -> Protocol {
+        match self {
+            Self::Resp(_) => Protocol::Resp,
+            Self::Memcache(_) => Protocol::Memcache,
+        }
+    }
+
+    /// Reads up to the end of the first reply.
+    #[inline]
+    pub fn parse(&mut self, data: &[u8]) -> ReplyStep {
+        match self {
+            Self::Resp(parser) => parser.parse(data),
+            Self::Memcache(parser) => parser.parse(data),
+        }
+    }
+
+    /// Whether the parser stands between two replies.
+    #[inline]
+    pub fn is_idle(&self) -> bool {
+        match self {
+            Self::Resp(parser) => parser.is_idle(),
+            Self::Memcache(parser) => parser.is_idle(),
+        }
+    }
+
+    /// Whether to record where the elements of the next reply end.
+    #[inline]
+    pub fn record_elements(&mut self, on: bool) {
+        match self {
+            Self::Resp(parser) => parser.record_elements(on),
+            Self::Memcache(parser) => parser.record_elements(on),
+        }
+    }
+
+    /// Where each of those elements ends, from the reply's first byte.
+    #[inline]
+    pub fn elements(&self) -> &[u32] {
+        match self {
+            Self::Resp(parser) => parser.elements(),
+            Self::Memcache(parser) => parser.elements(),
+        }
+    }
+
+    /// Where the first of them begins.
+    #[inline]
+    pub fn elements_start(&self) -> u32 {
+        match self {
+            Self::Resp(parser) => parser.elements_start(),
+            Self::Memcache(_) => 0,
+        }
+    }
+
+    /// Gives up what was recorded of the reply that is being read.
+    pub fn forget_elements(&mut self) {
+        match self {
+            Self::Resp(parser) => parser.forget_elements(),
+            Self::Memcache(parser) => parser.forget_elements(),
+        }
+    }
+
+    /// The type byte of the reply that is being read, or of the one that the last call found; 0
+    /// before the first, and for memcached, which has none.
+    pub fn first_byte(&self) -> u8 {
+        match self {
+            Self::Resp(parser) => parser.first_byte(),
+            Self::Memcache(_) => 0,
+        }
+    }
+
+    /// Bytes of the reply that the last call found, of Redis; 0 when it found none.
+    pub fn reply_bytes(&self) -> u64 {
+        match self {
+            Self::Resp(parser) => parser.len(),
+            Self::Memcache(_) => 0,
+        }
+    }
+
+    /// Bytes of the reply that is not whole yet; 0 between two replies.
+    pub fn bytes_so_far(&self) -> u64 {
+        match self {
+            Self::Resp(parser) => parser.bytes_so_far(),
+            Self::Memcache(parser) => parser.bytes_so_far(),
+        }
+    }
+}

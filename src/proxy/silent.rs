@@ -1,0 +1,66 @@
+//! Requests whose client wants no answer: `noreply` of memcached.
+//!
+//! The server is not told. It answers as always, and the answer is swallowed: so each request on
+//! a server connection has one reply and one deadline, and a connection that fell out of step is
+//! seen at once. memcached itself answers some of what says `noreply`.
+
+use crate::io::Chain;
+use crate::proto::commands::{Answer, Split};
+use crate::proto::{Request, Span};
+use crate::proxy::broadcast;
+use crate::proxy::client::Account;
+use crate::proxy::gather::Gather;
+use crate::proxy::pools::Pools;
+use crate::proxy::server::Waiter;
+use crate::proxy::source::Source;
+use crate::token::Key;
+
+/// Handles one whole request that wants no answer. `cut` is what says so.
+pub(crate) fn dispatch(
+    pools: &mut Pools,
+    account: &mut Account,
+    client: Key,
+    request: &Request,
+    cut: Span,
+    source: Source<'_>,
+) {
+    let to_server = request.command.filter(|command| command.answer == Answer::Server);
+    let Some(command) = to_server else { return source.discard() };
+    if command.split == Split::All {
+        return broadcast::broadcast(pools, account, client, Some(cut), source);
+    }
+    let key = request.argument_range(request.keys.first);
+    match pools.route(account.pool, &source, key) {
+        Some(number) => forward(pools, account, client, number, cut, source),
+        None => source.discard(),
+    }
+}
+
+fn forward(
+    pools: &mut Pools,
+    account: &mut Account,
+    client: Key,
+    number: u32,
+    cut: Span,
+    mut source: Source<'_>,
+) {
+    let connection = pools.connection(account.pool, number, account.lane);
+    if pools.is_full(connection) {
+        return pools.park(account, client, connection, source);
+    }
+    let len = source.len() as u32;
+    let gather = Gather::new(Split::Silence, 1, Vec::new());
+    let sequence = account.pipeline.push_gather(gather, len);
+    let waiter = Waiter { fragment: 0, ..Waiter::new(client, sequence, pools.now) };
+    let server = pools.server_for_output(connection);
+    server.queue(waiter, u64::from(len - cut.len));
+    append_without(&mut source, cut, &mut server.output);
+    source.discard();
+    pools.flush_later(connection);
+}
+
+/// Puts a request at the end of `into`, without what is cut out of it.
+pub(crate) fn append_without(source: &mut Source<'_>, cut: Span, into: &mut Chain) {
+    source.append_part(0..cut.offset as usize, into);
+    source.append_part((cut.offset + cut.len) as usize..source.len(), into);
+}

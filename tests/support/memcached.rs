@@ -1,0 +1,55 @@
+//! A real memcached.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use tempfile::TempDir;
+
+use super::client::Client;
+use super::process::Process;
+use super::{DEADLINE, holds_within, pool};
+
+/// A memcached of this test, on a unix socket of its own.
+pub struct Memcached {
+    process: Process,
+    directory: TempDir,
+}
+
+impl Memcached {
+    /// One that answers.
+    pub fn start() -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut command = Command::new("memcached");
+        // It does not run as root without being told; who is not root needs no user.
+        command.args(["-u", "root", "-s"]).arg(directory.path().join("memcached.sock"));
+        command.current_dir(directory.path()).stdin(Stdio::null()).stdout(Stdio::null());
+        let memcached = Self { process: Process::spawn(&mut command), directory };
+        let answers = || Client::try_unix(&memcached.path()).is_ok();
+        assert!(holds_within(DEADLINE, answers), "memcached does not listen");
+        memcached
+    }
+
+    /// Its line under `servers:`, with a name that makes the spread of keys the same in each run.
+    pub fn named(&self, name: &str) -> String {
+        format!("{}:1 {name}", self.path().display())
+    }
+
+    /// A connection to it, past the proxy.
+    pub fn client(&self) -> Client {
+        Client::unix(&self.path())
+    }
+
+    /// Kills it at once: who connects is refused.
+    pub fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    fn path(&self) -> PathBuf {
+        self.directory.path().join("memcached.sock")
+    }
+}
+
+/// As `pool`, for one that speaks memcached's protocol.
+pub fn memcached_pool(name: &str, listen: &str, servers: &[String], lines: &[&str]) -> String {
+    pool(name, listen, servers, lines).replace("redis: true", "redis: false")
+}
