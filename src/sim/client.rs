@@ -213,6 +213,12 @@ impl Client {
         self.state == State::Gone
     }
 
+    /// Whether it is the proxy's turn: to answer, to take more, or to close.
+    pub(super) fn is_waiting(&self) -> bool {
+        let waits = self.outcome.replies.len() < self.begun() || self.written == self.stream.len();
+        matches!(self.state, State::Here { .. }) && waits && self.script.reads != Reads::Never
+    }
+
     /// One line on where it stands, for the report of a failure.
     pub(super) fn describe(&self) -> String {
         format!(

@@ -168,6 +168,11 @@ impl Faults {
         self
     }
 
+    /// In how many of 1000 cases `fault` happens.
+    pub fn per_mille(&self, fault: Fault) -> u32 {
+        self.per_mille[fault as usize]
+    }
+
     /// How often `fault` was injected.
     pub fn injected(&self, fault: Fault) -> u64 {
         self.injected[fault as usize]

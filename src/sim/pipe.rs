@@ -142,7 +142,8 @@ impl Link {
     pub(super) fn read_doubled(&mut self) -> Option<bool> {
         let begun = self.up_written - self.up.bytes.len();
         self.doubled_from.take_if(|from| *from < begun)?;
-        Some(self.is_sending || self.is_asked || !self.down.bytes.is_empty())
+        // A reset may have destroyed one.
+        Some(self.is_sending || self.is_asked || self.reset || !self.down.bytes.is_empty())
     }
 
     /// The ring's side has seen the reset.

@@ -36,6 +36,7 @@ pub const ALL: &[Scenario] = named![
     a_reply_too_many_costs_the_connection_and_is_given_to_nobody,
     in_a_storm_every_request_is_answered_rightly_or_with_an_error,
     races::a_flood_starves_nobody,
+    races::a_flood_of_pings_starves_nobody,
     races::who_is_gone_before_being_accepted_is_in_nobodys_way,
     races::a_reply_and_its_deadline_may_come_together,
     races::a_reply_is_not_for_a_request_that_was_not_sent,

@@ -19,12 +19,14 @@ use crate::world::World;
 pub fn run(seed: u64) -> Tally {
     let mut random = Random::new(seed);
     let storm = random.chance(600).then(|| Storm::new(&mut random));
-    let settings = settings(&mut random, storm.as_ref());
+    let dealt = random.chance(200);
+    let settings = settings(&mut random, storm.as_ref(), dealt);
     let slowest = if storm.is_some() { 300 } else { 2000 };
     let servers =
         (0..random.between(1, 4)).map(|_| server(&mut random, &settings, slowest)).collect();
     let mut world = World::new(seed, settings.clone(), servers);
     set_up(&mut world, storm.as_ref());
+    world.dealt = dealt;
     let value_bytes = value_bytes(&mut world.random, &settings);
     let has_sink = storm.is_none()
         && world.is_exact()
@@ -67,7 +69,7 @@ impl Storm {
     }
 }
 
-fn settings(random: &mut Random, storm: Option<&Storm>) -> Settings {
+fn settings(random: &mut Random, storm: Option<&Storm>, dealt: bool) -> Settings {
     let mut faults = Faults::default();
     for (fault, most) in HARMLESS {
         faults = chosen(random, faults, fault, most);
@@ -75,6 +77,16 @@ fn settings(random: &mut Random, storm: Option<&Storm>) -> Settings {
     for (fault, most) in HARMFUL.into_iter().filter(|_| storm.is_some()) {
         faults = chosen(random, faults, fault, most);
     }
+    let accepted_max = match storm {
+        None if random.chance(200) => random.between(1, 4),
+        _ => usize::MAX,
+    };
+    // These a worker finds out with a tick; and another worker accepts between two turns.
+    let healed = [Fault::AcceptNoDescriptor, Fault::CancelMissed];
+    let ticks_heal_nothing = storm.is_none()
+        && !dealt
+        && accepted_max == usize::MAX
+        && healed.iter().all(|&fault| faults.per_mille(fault) == 0);
     Settings {
         pipe_bytes: random.pick(&[7, 64, 512, 4096, 65_536]),
         buffers: random.pick(&[1, 2, 4, 16, 64]),
@@ -82,6 +94,8 @@ fn settings(random: &mut Random, storm: Option<&Storm>) -> Settings {
         connect_time: random.pick(&[Duration::ZERO, ms(1), ms(20)]),
         calm_from: storm.map(|storm| storm.over),
         grace: storm.map_or(Duration::ZERO, Storm::grace),
+        accepted_max,
+        ticks_heal_nothing,
         faults,
         ..Settings::default()
     }
@@ -138,7 +152,6 @@ fn set_up(world: &mut World, storm: Option<&Storm>) {
     }
     world.server_connections = random.between(1, 3) as u32;
     world.preconnect = random.chance(200);
-    world.dealt = random.chance(200);
     if random.chance(100) {
         let time = random.time_up_to(ms(20));
         world.signals = vec![(time, libc::SIGHUP), (time, libc::SIGUSR1)];

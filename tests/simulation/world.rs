@@ -8,7 +8,7 @@ use ringcracker::checked::Checked;
 use ringcracker::distribution::{DistributionKind, Node, RoutingTable};
 use ringcracker::hash::{HashKind, HashTag};
 use ringcracker::io::{Address, Fd};
-use ringcracker::limits::{Limits, STASH_BYTES_MAX};
+use ringcracker::limits::{Limits, REQUESTS_PER_TURN, STASH_BYTES_MAX};
 use ringcracker::proxy::{Holdings, PoolSetup};
 use ringcracker::sim::{ClientScript, Exchange, Fault, Random, ServerScript, Settings, SimRing};
 use ringcracker::time::Instant;
@@ -212,11 +212,18 @@ impl Guide {
     }
 
     fn turn(&mut self, worker: &mut Worker<Checked<SimRing>>) {
+        let before = worker.counters().requests;
         match worker.turn().expect("the simulated ring goes on") {
             Running::On => {}
             Running::Signal(number) => self.heard.push(number),
             Running::Stop => panic!("nobody has asked for the end"),
         }
+        let requests = worker.counters().requests - before;
+        // What a client has left of its budget it may use with the next bytes that arrive, and
+        // then it is given the next.
+        let most = 2 * u64::from(REQUESTS_PER_TURN) * worker.ring().inner_mut().clients() as u64;
+        assert!(requests <= most, "{requests} requests in a turn");
+        worker.ring().inner_mut().spend(REQUEST_TIME * requests as u32);
         let held = worker.holdings();
         assert!(held.bytes() <= self.ceiling_bytes, "above {}: {held:?}", self.ceiling_bytes);
     }
@@ -255,7 +262,7 @@ fn check_promptness(worker: &mut Worker<Checked<SimRing>>, from: Option<Instant>
     for client in 0..ring.clients() {
         let outcome = ring.outcome(client);
         for (sent, (got, _)) in outcome.sent.iter().zip(&outcome.replies) {
-            let in_time = *sent < from || *got - *sent < PROMPT;
+            let in_time = *got < (*sent).max(from) + PROMPT;
             assert!(in_time, "client {client} has waited from {sent:?} to {got:?}");
         }
     }
@@ -322,6 +329,9 @@ const LONGEST_RUN: Duration = Duration::from_secs(60);
 
 /// How long a request takes at most when nothing is wrong, in the slowest of worlds.
 const PROMPT: Duration = Duration::from_secs(1);
+
+/// What it takes to parse and route a request, and to hand on its reply.
+const REQUEST_TIME: Duration = Duration::from_micros(1);
 
 /// No world takes as many turns; one that does turns without progress.
 const TURNS_MAX: usize = 200_000;
