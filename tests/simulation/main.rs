@@ -4,6 +4,7 @@
 //! `N` says how many seeds, `SEED` replays a single one: see docs/simulation.md.
 
 mod author;
+mod memory;
 mod races;
 mod scenarios;
 mod scribe;

@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ringcracker::checked::Checked;
 use ringcracker::distribution::{DistributionKind, Node, RoutingTable};
 use ringcracker::hash::{HashKind, HashTag};
 use ringcracker::io::{Address, Fd};
@@ -14,6 +13,7 @@ use ringcracker::sim::{ClientScript, Exchange, Fault, Random, ServerScript, Sett
 use ringcracker::time::Instant;
 use ringcracker::worker::{ListenerSetup, Mail, Running, Setup, Shared, Worker};
 
+use crate::memory::{self, Outside};
 use crate::tally::Tally;
 
 /// One pool over some servers, before and during its run.
@@ -42,7 +42,7 @@ pub struct World {
 
 /// A world whose clients are all gone.
 pub struct Finished {
-    pub worker: Worker<Checked<SimRing>>,
+    pub worker: Worker<Outside>,
 }
 
 impl World {
@@ -133,9 +133,11 @@ impl World {
             seed: 1,
             shared: Arc::clone(&shared),
         };
-        let guide =
-            Guide { ceiling_bytes: self.ceiling_bytes(), number, shared, heard: Vec::new() };
-        let worker = Worker::new(Checked::from(self.ring), setup);
+        let ceiling_bytes = self.ceiling_bytes();
+        let before_bytes = memory::held();
+        let guide = Guide { ceiling_bytes, before_bytes, number, shared, heard: Vec::new() };
+        let ring = Outside::new(self.ring);
+        let worker = memory::counted(|| Worker::new(ring, setup));
         let routing = (self.kind != DistributionKind::Random).then_some(self.routing);
         let plan = Plan {
             listener: self.listener,
@@ -175,12 +177,14 @@ struct Guide {
     number: usize,
     shared: Arc<Shared>,
     ceiling_bytes: usize,
+    /// What this thread's workers had before this one.
+    before_bytes: usize,
     /// Signals that the worker has told of.
     heard: Vec<i32>,
 }
 
 impl Guide {
-    fn lead(mut self, mut worker: Worker<Checked<SimRing>>, mut plan: Plan) -> Finished {
+    fn lead(mut self, mut worker: Worker<Outside>, mut plan: Plan) -> Finished {
         let mut sent = Vec::new();
         for _ in 0..TURNS_MAX {
             let is_heard = self.heard.len() == sent.len();
@@ -189,6 +193,8 @@ impl Guide {
                 assert_eq!(self.heard, sent, "signals are told of once, in order");
                 check_keys(&mut worker, plan.routing.as_ref());
                 check_promptness(&mut worker, plan.prompt_from);
+                let bytes = memory::held() - self.before_bytes;
+                assert!(bytes <= LEFT_BYTES, "{bytes} bytes are left of everything");
                 self.stop(&mut worker);
                 return Finished { worker };
             }
@@ -211,9 +217,9 @@ impl Guide {
         panic!("not over in {TURNS_MAX} turns: {:?}", worker.holdings());
     }
 
-    fn turn(&mut self, worker: &mut Worker<Checked<SimRing>>) {
+    fn turn(&mut self, worker: &mut Worker<Outside>) {
         let before = worker.counters().requests;
-        match worker.turn().expect("the simulated ring goes on") {
+        match memory::counted(|| worker.turn()).expect("the simulated ring goes on") {
             Running::On => {}
             Running::Signal(number) => self.heard.push(number),
             Running::Stop => panic!("nobody has asked for the end"),
@@ -226,10 +232,13 @@ impl Guide {
         worker.ring().inner_mut().spend(REQUEST_TIME * requests as u32);
         let held = worker.holdings();
         assert!(held.bytes() <= self.ceiling_bytes, "above {}: {held:?}", self.ceiling_bytes);
+        let bytes = memory::held() - self.before_bytes;
+        let most = 2 * held.bytes() + UNTOLD_BYTES;
+        assert!(bytes <= most, "{bytes} bytes of memory: {held:?}");
     }
 
     /// Accepts in another worker's place, and sends the clients on.
-    fn deal(&self, worker: &mut Worker<Checked<SimRing>>, listener: Fd) {
+    fn deal(&self, worker: &mut Worker<Outside>, listener: Fd) {
         while let Some(fd) = worker.ring().inner_mut().accept_elsewhere(listener) {
             self.shared.add_client(self.number, 0);
             let posted = self.shared.mailbox(self.number).post(Mail::Client { fd, pool: 0 });
@@ -238,7 +247,7 @@ impl Guide {
         }
     }
 
-    fn stop(&self, worker: &mut Worker<Checked<SimRing>>) {
+    fn stop(&self, worker: &mut Worker<Outside>) {
         self.shared.stop();
         worker.ring().inner_mut().mail();
         let stopped = (0..STOP_TURNS_MAX).any(|_| worker.turn() == Ok(Running::Stop));
@@ -247,7 +256,7 @@ impl Guide {
 }
 
 /// Each key has been asked for at its own server.
-fn check_keys(worker: &mut Worker<Checked<SimRing>>, routing: Option<&RoutingTable>) {
+fn check_keys(worker: &mut Worker<Outside>, routing: Option<&RoutingTable>) {
     let Some(routing) = routing else { return };
     for (key, server) in worker.ring().inner_mut().keys() {
         let text = String::from_utf8_lossy(key);
@@ -256,7 +265,7 @@ fn check_keys(worker: &mut Worker<Checked<SimRing>>, routing: Option<&RoutingTab
 }
 
 /// Once all troubles are over, nobody waits long.
-fn check_promptness(worker: &mut Worker<Checked<SimRing>>, from: Option<Instant>) {
+fn check_promptness(worker: &mut Worker<Outside>, from: Option<Instant>) {
     let Some(from) = from else { return };
     let ring = worker.ring().inner_mut();
     for client in 0..ring.clients() {
@@ -332,6 +341,13 @@ const PROMPT: Duration = Duration::from_secs(1);
 
 /// What it takes to parse and route a request, and to hand on its reply.
 const REQUEST_TIME: Duration = Duration::from_micros(1);
+
+/// Memory of a worker that its holdings do not tell of: its slots and lists, spare chains, requests
+/// of a send in flight.
+const UNTOLD_BYTES: usize = 1 << 20;
+
+/// What a worker keeps of it for those who come next.
+const LEFT_BYTES: usize = 512 << 10;
 
 /// No world takes as many turns; one that does turns without progress.
 const TURNS_MAX: usize = 200_000;
