@@ -45,6 +45,8 @@ pub enum Fault {
     AcceptAborted,
     /// A connect finds no descriptor (`EMFILE`).
     ConnectNoDescriptor,
+    /// A connect fails for what lies between: no route, no port, no answer.
+    ConnectFails,
     /// A server resets a connection.
     ServerResets,
     /// A server does nothing for up to 30 ms.
@@ -92,7 +94,7 @@ const KINDS: usize = Fault::ALL.len();
 
 impl Fault {
     /// Every kind.
-    pub const ALL: [Fault; 37] = [
+    pub const ALL: [Fault; 38] = [
         Fault::ShortReceive,
         Fault::ShortSend,
         Fault::SendToldLate,
@@ -113,6 +115,7 @@ impl Fault {
         Fault::AcceptNoDescriptor,
         Fault::AcceptAborted,
         Fault::ConnectNoDescriptor,
+        Fault::ConnectFails,
         Fault::ServerResets,
         Fault::ServerPauses,
         Fault::ServerDies,

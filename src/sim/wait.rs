@@ -252,6 +252,11 @@ impl SimRing {
         if overdue && !(succeeds && self.net.happens(Fault::ConnectBeatsCancel)) {
             return Step::Over(What::Connected(Err(Errno(libc::ECANCELED))));
         }
+        if self.net.happens(Fault::ConnectFails) {
+            self.net.trouble(server);
+            let errno = self.net.random.pick(&CONNECT_FAILURES);
+            return Step::Over(What::Connected(Err(Errno(errno))));
+        }
         match (door, server, self.descriptors.get_mut(&fd)) {
             (Door::Open, Some(server), Some(Descriptor::Socket { link, connected, .. })) => {
                 *connected = true;
@@ -320,6 +325,10 @@ const TURN_TIME_MAX: Duration = Duration::from_micros(20);
 
 /// The longest time that passes between two things that happen in a wait.
 const STEP_TIME_MAX: Duration = Duration::from_micros(5);
+
+/// What a connect may fail with, besides a refusal and its deadline.
+const CONNECT_FAILURES: [i32; 4] =
+    [libc::ETIMEDOUT, libc::EHOSTUNREACH, libc::ENETUNREACH, libc::EADDRNOTAVAIL];
 
 /// For how long others have all descriptors, at most.
 const SCARCE_MAX: Duration = Duration::from_millis(150);

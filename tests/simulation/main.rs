@@ -6,6 +6,7 @@
 mod author;
 mod memory;
 mod races;
+mod rooms;
 mod scenarios;
 mod scribe;
 mod swarm;

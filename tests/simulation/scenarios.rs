@@ -10,6 +10,7 @@ use ringcracker::sim::{
 
 use crate::author::{Author, with_keys};
 use crate::races;
+use crate::rooms;
 use crate::tally::Tally;
 use crate::world::{Finished, World};
 
@@ -43,6 +44,8 @@ pub const ALL: &[Scenario] = named![
     races::a_silent_server_is_given_up_while_requests_keep_coming,
     races::a_paused_client_is_read_again,
     races::last_words_to_a_client_that_does_nothing_have_an_end,
+    rooms::only_so_many_clients_are_let_in,
+    rooms::a_listener_leads_to_its_own_pool,
 ];
 
 pub const OK: &[u8] = b"+OK\r\n";

@@ -7,7 +7,7 @@ use std::time::Duration;
 use ringcracker::distribution::DistributionKind;
 use ringcracker::hash::{HashKind, HashTag};
 use ringcracker::sim::{
-    AWAY_MAX, ClientScript, Cut, Ended, Exchange, Fault, Faults, Leaves, Random, Reads,
+    AWAY_MAX, Change, ClientScript, Cut, Ended, Exchange, Fault, Faults, Leaves, Random, Reads,
     ServerScript, Settings, bulk, request,
 };
 
@@ -22,8 +22,9 @@ pub fn run(seed: u64) -> Tally {
     let dealt = random.chance(200);
     let settings = settings(&mut random, storm.as_ref(), dealt);
     let slowest = if storm.is_some() { 300 } else { 2000 };
-    let servers =
-        (0..random.between(1, 4)).map(|_| server(&mut random, &settings, slowest)).collect();
+    let servers = (0..random.between(1, 4))
+        .map(|_| server(&mut random, &settings, slowest, storm.as_ref()))
+        .collect();
     let mut world = World::new(seed, settings.clone(), servers);
     set_up(&mut world, storm.as_ref());
     world.dealt = dealt;
@@ -36,6 +37,9 @@ pub fn run(seed: u64) -> Tally {
         true => (vec![0, 100], Reads::Always),
         false => (value_bytes, world.random.pick(&[Reads::Always, Reads::AfterWriting])),
     };
+    if reads == Reads::Always && world.random.chance(400) {
+        world.limits.output_soft_bytes = world.random.between(1, 20_000);
+    }
     for client in 0..world.random.between(1, 6) {
         add_client(&mut world, client, &value_bytes, reads, storm.as_ref());
     }
@@ -115,12 +119,24 @@ fn narrowest(settings: &Settings) -> usize {
 }
 
 /// A server that takes up to `slowest` microseconds for a step.
-fn server(random: &mut Random, settings: &Settings, slowest: u64) -> ServerScript {
+fn server(
+    random: &mut Random,
+    settings: &Settings,
+    slowest: u64,
+    storm: Option<&Storm>,
+) -> ServerScript {
     let latency = match narrowest(settings) {
         0..64 => Duration::from_micros(random.pick(&[0, 20])),
         _ => Duration::from_micros(random.pick(&[0, 300, slowest])),
     };
-    ServerScript { latency, ..ServerScript::default() }
+    let mut changes = Vec::new();
+    if let Some(storm) = storm.filter(|_| random.chance(300)) {
+        // It may have nothing to do by then: its connections end while they are idle.
+        let dies = random.time_up_to(storm.over);
+        changes.push((dies, Change::Dies { resets: random.chance(500) }));
+        changes.push((dies + random.time_up_to(AWAY_MAX), Change::Returns));
+    }
+    ServerScript { latency, changes, ..ServerScript::default() }
 }
 
 fn value_bytes(random: &mut Random, settings: &Settings) -> Vec<usize> {
@@ -263,9 +279,10 @@ const HARMLESS: [(Fault, u32); 17] = [
 ];
 
 /// What requests may fail for.
-const HARMFUL: [(Fault, u32); 11] = [
+const HARMFUL: [(Fault, u32); 12] = [
     (Fault::ConnectTakesLong, 300),
     (Fault::ConnectNoDescriptor, 300),
+    (Fault::ConnectFails, 300),
     (Fault::ServerResets, 5),
     (Fault::ServerDies, 5),
     (Fault::ServerDiesInReply, 20),

@@ -15,6 +15,8 @@ pub struct Tally {
     pub failures: u64,
     /// How often a client was not read for a while.
     pub pauses: u64,
+    /// Clients that were not let in.
+    pub refused: u64,
     /// Runs in which nothing was allowed to fail.
     pub calm_runs: u64,
     /// A sum over everything that happened, in order.
@@ -29,6 +31,7 @@ impl Default for Tally {
             replies: 0,
             failures: 0,
             pauses: 0,
+            refused: 0,
             calm_runs: 0,
             fingerprint: 0,
         }
@@ -41,6 +44,7 @@ impl Tally {
         self.replies += other.replies;
         self.failures += other.failures;
         self.pauses += other.pauses;
+        self.refused += other.refused;
         self.calm_runs += other.calm_runs;
         self.fingerprint = self.fingerprint.wrapping_add(other.fingerprint);
         self.injected.iter_mut().zip(other.injected).for_each(|(sum, count)| *sum += count);
@@ -53,6 +57,7 @@ impl Tally {
         assert!(missing.is_empty(), "never injected: {missing:?}");
         assert!(self.failures > 0, "no request has failed");
         assert!(self.pauses > 0, "no client was paused");
+        assert!(self.refused > 0, "every client was let in");
         assert!(self.calm_runs > 0, "no run was without failures");
     }
 }

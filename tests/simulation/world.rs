@@ -28,6 +28,10 @@ pub struct World {
     pub preconnect: bool,
     /// Another worker accepts, and deals the clients to this one by mail.
     pub dealt: bool,
+    /// The pool's `client_connections`.
+    pub pool_clients_max: Option<u32>,
+    /// A second pool's listener. The pool has a server of its own, the last.
+    pub second: Option<Fd>,
     /// Signals that arrive, by time, from the beginning of the run.
     pub signals: Vec<(Duration, i32)>,
     /// What is sent from this time on is answered within `PROMPT`.
@@ -63,6 +67,8 @@ impl World {
             server_connections: 1,
             preconnect: false,
             dealt: false,
+            pool_clients_max: None,
+            second: None,
             signals: Vec::new(),
             prompt_from: None,
             over_by: LONGEST_RUN,
@@ -111,10 +117,18 @@ impl World {
         ClientScript::new(self.listener, exchanges)
     }
 
+    /// Adds a second pool, of one server. Its keys begin with `SECOND`.
+    pub fn add_second_pool(&mut self, server: ServerScript) -> Fd {
+        let listener = self.ring.listen();
+        self.ring.add_server(address(self.servers), server);
+        self.second = Some(listener);
+        listener
+    }
+
     /// Turns the worker until every client is gone and nothing is left of it.
     pub fn run(self) -> Finished {
         let (number, workers) = if self.dealt { (1, 2) } else { (0, 1) };
-        let shared = Arc::new(Shared::new(workers, 1).expect("an eventfd can be made"));
+        let shared = Arc::new(Shared::new(workers, 2).expect("an eventfd can be made"));
         let servers = (0..self.servers).map(|index| (name(index), address(index))).collect();
         let pool = PoolSetup {
             name: "pool".to_owned(),
@@ -124,18 +138,36 @@ impl World {
             server_connections: self.server_connections,
             preconnect: self.preconnect,
         };
-        let listener = ListenerSetup { fd: self.listener, pool: 0, clients_max: None };
+        let second = PoolSetup {
+            name: "second".to_owned(),
+            routing: routing(1, HashKind::Md5, None, DistributionKind::Ketama),
+            servers: vec![(name(self.servers), address(self.servers))],
+            ..pool.clone()
+        };
+        let second = self.second.map(|fd| (fd, second));
+        let mut listeners =
+            vec![ListenerSetup { fd: self.listener, pool: 0, clients_max: self.pool_clients_max }];
+        listeners.extend(second.iter().map(|(fd, _)| {
+            let clients_max = self.pool_clients_max;
+            ListenerSetup { fd: *fd, pool: 1, clients_max }
+        }));
+        let clients_max = match (self.dealt, self.pool_clients_max) {
+            (true, _) => usize::MAX,
+            (false, None) => self.limits.clients_max,
+            (false, Some(most)) => self.limits.clients_max.min(most as usize * listeners.len()),
+        };
         let setup = Setup {
             number,
-            pools: vec![pool],
-            listeners: if self.dealt { Vec::new() } else { vec![listener] },
+            pools: std::iter::once(pool).chain(second.map(|(_, pool)| pool)).collect(),
+            listeners: if self.dealt { Vec::new() } else { listeners },
             limits: self.limits.clone(),
             seed: 1,
             shared: Arc::clone(&shared),
         };
         let ceiling_bytes = self.ceiling_bytes();
         let before_bytes = memory::held();
-        let guide = Guide { ceiling_bytes, before_bytes, number, shared, heard: Vec::new() };
+        let heard = Vec::new();
+        let guide = Guide { ceiling_bytes, before_bytes, clients_max, number, shared, heard };
         let ring = Outside::new(self.ring);
         let worker = memory::counted(|| Worker::new(ring, setup));
         let routing = (self.kind != DistributionKind::Random).then_some(self.routing);
@@ -145,6 +177,7 @@ impl World {
             prompt_from: self.prompt_from.map(at),
             over_by: at(self.over_by),
             routing,
+            second: self.second.map(|_| self.servers),
         };
         guide.lead(worker, plan)
     }
@@ -170,6 +203,8 @@ struct Plan {
     prompt_from: Option<Instant>,
     over_by: Instant,
     routing: Option<RoutingTable>,
+    /// The second pool's server, if there is one.
+    second: Option<usize>,
 }
 
 /// Leads a worker through a run.
@@ -179,6 +214,8 @@ struct Guide {
     ceiling_bytes: usize,
     /// What this thread's workers had before this one.
     before_bytes: usize,
+    /// Clients that may be let in at once.
+    clients_max: usize,
     /// Signals that the worker has told of.
     heard: Vec<i32>,
 }
@@ -191,7 +228,7 @@ impl Guide {
             if is_heard && worker.ring().inner_mut().is_quiet() && is_at_rest(&worker.holdings()) {
                 assert_eq!(self.shared.clients(), 0, "no client is counted");
                 assert_eq!(self.heard, sent, "signals are told of once, in order");
-                check_keys(&mut worker, plan.routing.as_ref());
+                check_keys(&mut worker, plan.routing.as_ref(), plan.second);
                 check_promptness(&mut worker, plan.prompt_from);
                 let bytes = memory::held() - self.before_bytes;
                 assert!(bytes <= LEFT_BYTES, "{bytes} bytes are left of everything");
@@ -232,6 +269,7 @@ impl Guide {
         worker.ring().inner_mut().spend(REQUEST_TIME * requests as u32);
         let held = worker.holdings();
         assert!(held.bytes() <= self.ceiling_bytes, "above {}: {held:?}", self.ceiling_bytes);
+        assert!(held.clients <= self.clients_max, "more than {}: {held:?}", self.clients_max);
         let bytes = memory::held() - self.before_bytes;
         let most = 2 * held.bytes() + UNTOLD_BYTES;
         assert!(bytes <= most, "{bytes} bytes of memory: {held:?}");
@@ -256,10 +294,17 @@ impl Guide {
 }
 
 /// Each key has been asked for at its own server.
-fn check_keys(worker: &mut Worker<Outside>, routing: Option<&RoutingTable>) {
+fn check_keys(worker: &mut Worker<Outside>, routing: Option<&RoutingTable>, second: Option<usize>) {
     let Some(routing) = routing else { return };
     for (key, server) in worker.ring().inner_mut().keys() {
         let text = String::from_utf8_lossy(key);
+        if let Some(servers) = second {
+            let is_second = key.starts_with(SECOND);
+            assert_eq!(server == servers, is_second, "{text} is asked for at server {server}");
+            if is_second {
+                continue;
+            }
+        }
         assert_eq!(Some(server), routing.route(key, 0), "{text} is asked for at another server");
     }
 }
@@ -304,6 +349,7 @@ impl Finished {
             replies: replies as u64,
             failures,
             pauses,
+            refused: counters.clients_refused,
             calm_runs,
             fingerprint,
         }
@@ -338,6 +384,9 @@ const LONGEST_RUN: Duration = Duration::from_secs(60);
 
 /// How long a request takes at most when nothing is wrong, in the slowest of worlds.
 const PROMPT: Duration = Duration::from_secs(1);
+
+/// How the keys of the second pool begin.
+pub const SECOND: &[u8] = b"second:";
 
 /// What it takes to parse and route a request, and to hand on its reply.
 const REQUEST_TIME: Duration = Duration::from_micros(1);
