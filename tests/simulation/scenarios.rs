@@ -18,7 +18,9 @@ use crate::world::{Finished, World};
 pub type Scenario = (&'static str, fn(u64) -> Tally);
 
 macro_rules! named {
-    ($($scenario:path),* $(,)?) => { &[$((stringify!($scenario), $scenario as fn(u64) -> Tally)),*] };
+    ($($scenario:path),* $(,)?) => {
+        &[$((stringify!($scenario), $scenario as fn(u64) -> Tally)),*]
+    };
 }
 
 /// Every scenario.
