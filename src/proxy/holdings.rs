@@ -21,7 +21,8 @@ pub struct Holdings {
     pub owed_bytes: usize,
     /// Bytes of replies whose ends have not come.
     pub partial_bytes: usize,
-    /// Entries of the lists of clients that are ready, stalled, or wait for room.
+    /// Entries of the lists of clients that are ready, stalled, or wait for room; a worker adds
+    /// those of its sockets that close, have their last words, or are to be armed.
     pub listed: usize,
 }
 

@@ -213,6 +213,12 @@ impl Client {
         self.state == State::Gone
     }
 
+    /// Whether it is the proxy's turn: to answer, to take more, or to close.
+    pub(super) fn is_waiting(&self) -> bool {
+        let waits = self.outcome.replies.len() < self.begun() || self.written == self.stream.len();
+        matches!(self.state, State::Here { .. }) && waits && self.script.reads != Reads::Never
+    }
+
     /// One line on where it stands, for the report of a failure.
     pub(super) fn describe(&self) -> String {
         format!(
@@ -413,8 +419,13 @@ impl Client {
     fn check_reply(&self, reply: &[u8], ledger: &Ledger, now: Instant) {
         let number = self.outcome.replies.len();
         let text = String::from_utf8_lossy(&reply[..reply.len().min(SHOWN_BYTES)]);
-        assert!(number < self.begun(), "{}: unasked reply {text:?}", self.describe());
         let exchange = &self.script.exchanges[number];
+        // Who is not let in is told so before it asks.
+        let is_refusal = number == 0
+            && exchange.replies.contains(&REFUSAL)
+            && ledger.allows(&[REFUSAL], reply, now, now);
+        let is_asked = number < self.begun() || is_refusal;
+        assert!(is_asked, "{}: unasked reply {text:?}", self.describe());
         // What is refused at its first bytes is answered before its last are written.
         let sent = self.outcome.sent.get(number).copied().unwrap_or(now);
         assert!(
@@ -502,6 +513,9 @@ const DRIP_BYTES: usize = 16;
 
 /// Requests without replies of a client that floods.
 const FLOOD_REQUESTS: usize = 20;
+
+/// What a client is told that is not let in.
+pub const REFUSAL: Reply = Reply::Error("ERR max number of clients reached\r\n");
 
 /// Bytes of a reply that a failure shows.
 const SHOWN_BYTES: usize = 200;

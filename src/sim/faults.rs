@@ -45,6 +45,8 @@ pub enum Fault {
     AcceptAborted,
     /// A connect finds no descriptor (`EMFILE`).
     ConnectNoDescriptor,
+    /// A connect fails for what lies between: no route, no port, no answer.
+    ConnectFails,
     /// A server resets a connection.
     ServerResets,
     /// A server does nothing for up to 30 ms.
@@ -92,7 +94,7 @@ const KINDS: usize = Fault::ALL.len();
 
 impl Fault {
     /// Every kind.
-    pub const ALL: [Fault; 37] = [
+    pub const ALL: [Fault; 38] = [
         Fault::ShortReceive,
         Fault::ShortSend,
         Fault::SendToldLate,
@@ -113,6 +115,7 @@ impl Fault {
         Fault::AcceptNoDescriptor,
         Fault::AcceptAborted,
         Fault::ConnectNoDescriptor,
+        Fault::ConnectFails,
         Fault::ServerResets,
         Fault::ServerPauses,
         Fault::ServerDies,
@@ -166,6 +169,11 @@ impl Faults {
     pub fn with(mut self, fault: Fault, per_mille: u32) -> Self {
         self.per_mille[fault as usize] = per_mille;
         self
+    }
+
+    /// In how many of 1000 cases `fault` happens.
+    pub fn per_mille(&self, fault: Fault) -> u32 {
+        self.per_mille[fault as usize]
     }
 
     /// How often `fault` was injected.

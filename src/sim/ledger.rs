@@ -279,7 +279,9 @@ pub(super) fn value_found(text: Option<&[u8]>) -> Finding {
 const RANGE_END_MIN: u64 = 1_000_000_000;
 
 /// What the proxy says when a server leaves it without a reply.
-const FAILURES: [&str; 8] = [
+const FAILURES: [&str; 10] = [
+    "ERR No route to host\r\n",
+    "ERR Network is unreachable\r\n",
     "ERR Connection refused\r\n",
     "ERR Connection timed out\r\n",
     "ERR Connection reset by peer\r\n",

@@ -33,7 +33,7 @@ mod trace;
 mod turns;
 mod wait;
 
-pub use client::{ClientScript, Cut, Ended, Exchange, Leaves, Outcome, Reads};
+pub use client::{ClientScript, Cut, Ended, Exchange, Leaves, Outcome, REFUSAL, Reads};
 pub use faults::{Fault, Faults};
 pub use ledger::{Reply, mark_of, marked, range_end};
 pub use random::Random;

@@ -142,7 +142,7 @@ impl Link {
     pub(super) fn read_doubled(&mut self) -> Option<bool> {
         let begun = self.up_written - self.up.bytes.len();
         self.doubled_from.take_if(|from| *from < begun)?;
-        // What was sent to a peer that had closed is answered with a reset.
+        // What was sent to a peer that had closed is answered with a reset, which destroys it.
         Some(self.is_sending || self.is_asked || self.reset || !self.down.bytes.is_empty())
     }
 

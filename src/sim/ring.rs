@@ -47,6 +47,8 @@ pub struct SimRing {
     pub(super) clients: Vec<Client>,
     pub(super) servers: Vec<Server>,
     pub(super) next_tick: Instant,
+    /// Until when an accept finds no descriptor, unless one is closed before.
+    pub(super) scarce_until: Option<Instant>,
     /// Signals and mail.
     pub(super) news: VecDeque<Event>,
     pub(super) settings: Settings,
@@ -59,6 +61,7 @@ pub(super) enum Descriptor {
     Socket {
         link: usize,
         connected: bool,
+        accepted: bool,
     },
     /// The number is still taken, and nobody may use it.
     Closing {
@@ -81,6 +84,7 @@ impl SimRing {
             clients: Vec::new(),
             servers: Vec::new(),
             next_tick: Instant::from_nanos(0) + TICK,
+            scarce_until: None,
             news: VecDeque::new(),
             settings,
         }
@@ -88,7 +92,7 @@ impl SimRing {
 
     /// A listening socket, to be accepted on.
     pub fn listen(&mut self) -> Fd {
-        let fd = self.open(Descriptor::Listener).expect("a listener is opened first");
+        let fd = self.open(Descriptor::Listener);
         self.net.backlogs.insert(fd, VecDeque::new());
         fd
     }
@@ -110,9 +114,14 @@ impl SimRing {
     /// descriptor goes to whoever serves it.
     pub fn accept_elsewhere(&mut self, listener: Fd) -> Option<Fd> {
         let link = *self.net.backlogs.get(&listener)?.front()?;
-        let fd = self.open(Descriptor::Socket { link, connected: true })?;
+        let fd = self.open(Descriptor::Socket { link, connected: true, accepted: true });
         self.net.backlogs.get_mut(&listener)?.pop_front();
         Some(fd)
+    }
+
+    /// The worker was busy for `time` with something that its ring does not see.
+    pub fn spend(&mut self, time: Duration) {
+        self.turns.on_spent(time);
     }
 
     /// The signal `number` arrives.
@@ -203,23 +212,21 @@ impl SimRing {
         on_it.map(|(token, _)| *token).chain(self.completions.unknown_ends(fd))
     }
 
-    pub(super) fn open(&mut self, descriptor: Descriptor) -> Option<Fd> {
-        if self.descriptors.len() >= self.settings.descriptors_max {
-            return None;
-        }
+    pub(super) fn open(&mut self, descriptor: Descriptor) -> Fd {
         // As the kernel does, the lowest number that is free: a stale one soon hits somebody else.
-        let fd = (FIRST_FD..).map(Fd).find(|fd| !self.descriptors.contains_key(fd))?;
+        let fd = (FIRST_FD..).map(Fd).find(|fd| !self.descriptors.contains_key(fd));
+        let fd = fd.expect("few descriptors are open");
         self.descriptors.insert(fd, descriptor);
         if let Descriptor::Socket { link, .. } = descriptor {
             self.net.note(Who::Descriptor(fd), "is link", link);
         }
-        Some(fd)
+        fd
     }
 
     /// The link of a socket that may be used: its connect has succeeded.
     fn link(&self, fd: Fd, token: Token) -> usize {
         match self.descriptors.get(&fd) {
-            Some(&Descriptor::Socket { link, connected: true }) => link,
+            Some(&Descriptor::Socket { link, connected: true, .. }) => link,
             Some(Descriptor::Socket { .. }) => panic!("{token:?}: fd {} is not connected", fd.0),
             Some(Descriptor::Listener) => panic!("{token:?}: fd {} is a listener", fd.0),
             Some(Descriptor::Closing { .. }) | None => {
@@ -242,6 +249,7 @@ impl SimRing {
 
     /// Closes a descriptor that is out of use.
     pub(super) fn shut(&mut self, fd: Fd) {
+        self.scarce_until = None;
         match self.descriptors.remove(&fd) {
             Some(Descriptor::Closing { link: Some(link) }) => {
                 self.net.links[link].ring_close(&mut self.net.random);
@@ -293,8 +301,7 @@ impl Ring for SimRing {
         }
         let link = self.net.connect();
         self.turns.on_asked();
-        let socket = Descriptor::Socket { link, connected: false };
-        let fd = self.open(socket).ok_or(Errno(libc::EMFILE))?;
+        let fd = self.open(Descriptor::Socket { link, connected: false, accepted: false });
         let mut answered = self.net.now + self.net.random.time_up_to(self.settings.connect_time);
         let deadline = within.map(|time| self.net.now + time);
         if let Some(deadline) = deadline
@@ -375,7 +382,7 @@ impl Ring for SimRing {
     fn refuse(&mut self, fd: Fd, words: &[u8]) {
         self.net.note(Who::Descriptor(fd), "is refused with # bytes", words.len());
         self.turns.on_asked();
-        if let Some(&Descriptor::Socket { link, connected: true }) = self.descriptors.get(&fd)
+        if let Some(&Descriptor::Socket { link, connected: true, .. }) = self.descriptors.get(&fd)
             && let Writable::Room(room) = self.net.links[link].ring_writable()
         {
             self.net.links[link].ring_write(&words[..words.len().min(room)]);

@@ -14,8 +14,9 @@ pub struct Settings {
     pub buffers: u16,
     /// Bytes of each.
     pub buffer_bytes: usize,
-    /// Descriptors that may be open.
-    pub descriptors_max: usize,
+    /// Accepted sockets that are open at once at most: an accept beyond finds no descriptor.
+    /// Connects always find one; a proxy is to be set up that way.
+    pub accepted_max: usize,
     /// The longest time that a connect takes.
     pub connect_time: Duration,
     /// Completions that one wait brings at most, unless more were waited for; at least 1. With
@@ -32,6 +33,8 @@ pub struct Settings {
     pub calm_from: Option<Duration>,
     /// How long after a server's trouble requests may still fail for it.
     pub grace: Duration,
+    /// Whether it is a failure when a client waits and nothing but ticks is left to happen.
+    pub ticks_heal_nothing: bool,
 }
 
 impl Default for Settings {
@@ -40,7 +43,7 @@ impl Default for Settings {
             pipe_bytes: 4096,
             buffers: 16,
             buffer_bytes: 1024,
-            descriptors_max: 1000,
+            accepted_max: 1000,
             connect_time: Duration::from_millis(1),
             completions_max: 20,
             queue_entries: COMPLETION_ENTRIES as usize,
@@ -48,6 +51,7 @@ impl Default for Settings {
             faults: Faults::default(),
             calm_from: None,
             grace: Duration::from_millis(500),
+            ticks_heal_nothing: false,
         }
     }
 }

@@ -171,13 +171,17 @@ fn operation(op: OpKind) -> &'static str {
 /// The names of what the simulated ring fails with.
 fn name(errno: Errno) -> Option<&'static str> {
     Some(match errno.0 {
+        libc::EADDRNOTAVAIL => "EADDRNOTAVAIL",
         libc::ECANCELED => "ECANCELED",
         libc::ECONNABORTED => "ECONNABORTED",
         libc::ECONNREFUSED => "ECONNREFUSED",
         libc::ECONNRESET => "ECONNRESET",
+        libc::EHOSTUNREACH => "EHOSTUNREACH",
         libc::EMFILE => "EMFILE",
+        libc::ENETUNREACH => "ENETUNREACH",
         libc::ENOBUFS => "ENOBUFS",
         libc::EPIPE => "EPIPE",
+        libc::ETIMEDOUT => "ETIMEDOUT",
         _ => return None,
     })
 }

@@ -10,6 +10,10 @@ pub(super) struct Turns {
     /// Operations asked for, and bytes given to or taken from the worker, since the last wait.
     asked: u32,
     bytes: usize,
+    /// What else the worker did took this long.
+    spent: Duration,
+    /// Operations asked for since a byte, a connection or a peer last moved.
+    asked_in_vain: u32,
     /// Whether the last wait, or the turn after it, brought anything on.
     progress: bool,
     /// Turns without progress that did not want to sleep, in a row.
@@ -21,13 +25,35 @@ pub(super) struct Turns {
 impl Turns {
     pub(super) fn new() -> Self {
         let last = Instant::from_nanos(0);
-        Self { asked: 0, bytes: 0, progress: true, restless: 0, last }
+        Self {
+            asked: 0,
+            bytes: 0,
+            spent: Duration::ZERO,
+            asked_in_vain: 0,
+            progress: true,
+            restless: 0,
+            last,
+        }
     }
 
     /// An operation was asked for.
+    ///
+    /// Panics when many were, and nothing has moved meanwhile.
     pub(super) fn on_asked(&mut self) {
         self.asked += 1;
+        self.asked_in_vain += 1;
+        assert!(self.asked_in_vain < IN_VAIN_MAX, "{IN_VAIN_MAX} operations, and nothing moves");
         self.progress = true;
+    }
+
+    /// The worker was busy for `time` with what a ring does not see.
+    pub(super) fn on_spent(&mut self, time: Duration) {
+        self.spent += time;
+    }
+
+    /// A byte, a connection or a peer has moved.
+    pub(super) fn on_moved(&mut self) {
+        self.asked_in_vain = 0;
     }
 
     /// A buffer came back.
@@ -43,6 +69,9 @@ impl Turns {
     /// `count` bytes went from a socket to the worker or from the worker to a socket.
     pub(super) fn on_bytes(&mut self, count: usize) {
         self.bytes += count;
+        if count > 0 {
+            self.on_moved();
+        }
     }
 
     /// An operation went on, or a peer acted.
@@ -64,8 +93,9 @@ impl Turns {
         }
         self.progress = false;
         let took = OPERATION_TIME * self.asked
-            + Duration::from_nanos((self.bytes / BYTES_PER_NANOSECOND) as u64);
-        (self.asked, self.bytes) = (0, 0);
+            + Duration::from_nanos((self.bytes / BYTES_PER_NANOSECOND) as u64)
+            + self.spent;
+        (self.asked, self.bytes, self.spent) = (0, 0, Duration::ZERO);
         took
     }
 
@@ -90,6 +120,10 @@ const BYTES_PER_NANOSECOND: usize = 6;
 /// which `limits::REQUESTS_PER_TURN` makes 64 turns. The rest is for what arrived after a pause.
 const RESTLESS_TURNS_MAX: u32 = 500;
 
+/// Operations that a worker may ask for while nothing moves. For each socket there are a few that
+/// may have to be asked for again, and a tick asks for no more than that.
+const IN_VAIN_MAX: u32 = 1000;
+
 /// How long nothing but ticks may happen while a client waits. The longest clock of a worker, the
 /// one of a client that takes no replies, runs 20 s.
-const SLEEP_MAX: Duration = Duration::from_secs(120);
+const SLEEP_MAX: Duration = Duration::from_secs(30);

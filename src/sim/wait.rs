@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::io::{Errno, Event, Fd, Wait, What};
 use crate::limits::TICK_MS;
+use crate::sim::client::Client;
 use crate::sim::completions::last;
 use crate::sim::faults::Fault;
 use crate::sim::operation::{Operation, Step, Work, step_hangup, step_recv, step_send};
@@ -157,10 +158,11 @@ impl SimRing {
         match &what {
             What::Received { data: Ok(data), .. } => self.turns.on_bytes(data.len()),
             What::Sent { bytes: Ok(bytes), .. } => self.turns.on_bytes(*bytes),
+            What::Accepted { fd: Ok(_), .. } | What::Connected(Ok(())) => self.turns.on_moved(),
             What::Received { .. }
             | What::Sent { .. }
-            | What::Accepted { .. }
-            | What::Connected(_)
+            | What::Accepted { fd: Err(_), .. }
+            | What::Connected(Err(_))
             | What::HungUp(_)
             | What::Tick
             | What::Signal(_)
@@ -191,7 +193,7 @@ impl SimRing {
         if operation.cancelled && (backlog == 0 || self.net.random.chance(500)) {
             return failed(libc::ECANCELED);
         }
-        if self.net.happens(Fault::AcceptNoDescriptor) {
+        if self.lacks_descriptors() {
             return failed(libc::EMFILE);
         }
         let link = self.net.backlogs.get(&listener).and_then(|backlog| backlog.front().copied());
@@ -203,14 +205,31 @@ impl SimRing {
             self.net.links[link].ring_close(&mut self.net.random);
             return failed(libc::ECONNABORTED);
         }
-        let Some(fd) = self.open(Descriptor::Socket { link, connected: true }) else {
-            return failed(libc::EMFILE);
-        };
+        let fd = self.open(Descriptor::Socket { link, connected: true, accepted: true });
         self.take_from_backlog(listener);
         match self.net.happens(Fault::MultishotEnds) {
             true => Step::Over(What::Accepted { fd: Ok(fd), more: false }),
             false => Step::GoesOn(operation, Some(What::Accepted { fd: Ok(fd), more: true })),
         }
+    }
+
+    /// Whether an accept finds no descriptor: so many are open that it may have none, or chance
+    /// has had others take what there is, for some time or until one is closed.
+    fn lacks_descriptors(&mut self) -> bool {
+        let is_accepted = |&descriptor: &&Descriptor| {
+            matches!(descriptor, Descriptor::Socket { accepted: true, .. })
+        };
+        let accepted = self.descriptors.values().filter(is_accepted).count();
+        let mut lacks = accepted >= self.settings.accepted_max
+            || self.scarce_until.is_some_and(|time| self.net.now < time && !self.net.is_calm());
+        if !lacks && self.net.may_happen(Fault::AcceptNoDescriptor) {
+            self.scarce_until = Some(self.net.now + self.net.random.time_up_to(SCARCE_MAX));
+            lacks = true;
+        }
+        if lacks {
+            self.net.count(Fault::AcceptNoDescriptor);
+        }
+        lacks
     }
 
     fn take_from_backlog(&mut self, listener: Fd) {
@@ -233,8 +252,13 @@ impl SimRing {
         if overdue && !(succeeds && self.net.happens(Fault::ConnectBeatsCancel)) {
             return Step::Over(What::Connected(Err(Errno(libc::ECANCELED))));
         }
+        if self.net.happens(Fault::ConnectFails) {
+            self.net.trouble(server);
+            let errno = self.net.random.pick(&CONNECT_FAILURES);
+            return Step::Over(What::Connected(Err(Errno(errno))));
+        }
         match (door, server, self.descriptors.get_mut(&fd)) {
-            (Door::Open, Some(server), Some(Descriptor::Socket { link, connected })) => {
+            (Door::Open, Some(server), Some(Descriptor::Socket { link, connected, .. })) => {
                 *connected = true;
                 self.net.links[*link].server = Some(server);
                 self.servers[server].greet(*link, self.net.now);
@@ -265,6 +289,7 @@ impl SimRing {
             }
         }
         self.turns.on_happening(self.net.now);
+        self.turns.on_moved();
         true
     }
 
@@ -277,6 +302,11 @@ impl SimRing {
         let next = operations.chain(clients).chain(servers).min();
         if next.is_none() && self.clients.iter().any(|client| !client.is_gone()) {
             self.turns.sleep_until(self.next_tick);
+        }
+        if self.settings.ticks_heal_nothing && next.is_none_or(|time| time >= now + TICK) {
+            let waiting = self.clients.iter().find(|client| client.is_waiting());
+            let waiting = waiting.map(Client::describe);
+            assert!(waiting.is_none(), "only ticks are left to happen: {waiting:?}");
         }
         let next = next.map_or(self.next_tick, |time| time.min(self.next_tick));
         self.net.now = next.max(now);
@@ -295,6 +325,13 @@ const TURN_TIME_MAX: Duration = Duration::from_micros(20);
 
 /// The longest time that passes between two things that happen in a wait.
 const STEP_TIME_MAX: Duration = Duration::from_micros(5);
+
+/// What a connect may fail with, besides a refusal and its deadline.
+const CONNECT_FAILURES: [i32; 4] =
+    [libc::ETIMEDOUT, libc::EHOSTUNREACH, libc::ENETUNREACH, libc::EADDRNOTAVAIL];
+
+/// For how long others have all descriptors, at most.
+const SCARCE_MAX: Duration = Duration::from_millis(150);
 
 /// How many completions a wait still brings, at most, when chance has it bring few.
 const FEW: usize = 4;

@@ -218,7 +218,10 @@ impl<R: Ring> Worker<R> {
 
     /// What its clients and servers hold.
     pub fn holdings(&self) -> Holdings {
-        self.proxy.holdings()
+        let mut held = self.proxy.holdings();
+        held.listed += self.rearm.len() + self.starved.len();
+        held.listed += self.closing.len() + self.last_words.len();
+        held
     }
 
     fn dispatch(&mut self, now: Instant, event: Event) {

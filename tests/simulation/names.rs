@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use ringcracker::checked::Checked;
 use ringcracker::io::{Address, Destination};
 use ringcracker::limits::TICK_MS;
 use ringcracker::sim::{
-    Change, ClientScript, Exchange, Fault, Faults, Reply, ServerScript, Settings, SimRing,
+    Change, ClientScript, Exchange, Fault, Faults, Reply, ServerScript, Settings,
 };
 use ringcracker::time::Instant;
 use ringcracker::worker::{Shared, Worker};
 
+use crate::memory::Outside;
 use crate::scenarios::{TIMED_OUT, get, manner, ms, set, slow, slowest_error};
 use crate::tally::Tally;
 use crate::world::{PORT, World, address, at};
@@ -50,7 +50,7 @@ impl Oracle {
     }
 
     /// Takes up what is asked, and answers what is due.
-    pub fn work(&mut self, shared: &Shared, worker: &mut Worker<Checked<SimRing>>) {
+    pub fn work(&mut self, shared: &Shared, worker: &mut Worker<Outside>) {
         let now = worker.ring().inner_mut().now();
         while let Some(host) = shared.resolver().try_next() {
             let takes = latest(&self.names.takes, now).unwrap_or_default();

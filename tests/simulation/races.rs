@@ -15,7 +15,7 @@ use crate::scenarios::{
     OK, TIMED_OUT, add_polite, bad_request, case, faulty, get, ms, set, slow, slowest_error,
 };
 use crate::tally::Tally;
-use crate::world::World;
+use crate::world::{Finished, World};
 
 /// Clients that send all that they have at once get a turn each, and so does everybody else.
 pub fn a_flood_starves_nobody(seed: u64) -> Tally {
@@ -34,11 +34,34 @@ pub fn a_flood_starves_nobody(seed: u64) -> Tally {
     let script = world.client(exchanges);
     world.ring.add_client(script);
     let mut finished = world.run();
-    let outcome = finished.worker.ring().inner_mut().outcome(4);
-    let times = outcome.sent.iter().zip(&outcome.replies).map(|(sent, (got, _))| *got - *sent);
-    let slowest = times.max().unwrap_or_default();
+    let slowest = slowest(&mut finished, 4);
     assert!(slowest < ms(5), "the polite client has waited {slowest:?}");
     finished.tally()
+}
+
+/// Requests that the proxy answers by itself wait for nothing, so only their number holds a client
+/// up that sends thousands.
+pub fn a_flood_of_pings_starves_nobody(seed: u64) -> Tally {
+    let settings = Settings { pipe_bytes: 1 << 20, buffer_bytes: 16 << 10, ..Settings::default() };
+    let settings = Settings { ticks_heal_nothing: true, ..settings };
+    let mut world = World::new(seed, settings, vec![ServerScript::default(); 2]);
+    let pings = vec![Exchange::new(b"PING\r\n".to_vec(), b"+PONG\r\n".to_vec()); 20_000];
+    let script = world.client(pings);
+    world.ring.add_client(ClientScript { depth: usize::MAX, ..script });
+    let exchanges = Author::new("polite", &mut world.random, &[0, 100]).exchanges(20);
+    let script = world.client(exchanges);
+    let polite = world.ring.add_client(ClientScript { start: ms(1), ..script });
+    let mut finished = world.run();
+    let slowest = slowest(&mut finished, polite);
+    assert!(slowest < ms(15), "the polite client has waited {slowest:?}");
+    finished.tally()
+}
+
+/// The longest time from a request of a client to its reply.
+fn slowest(finished: &mut Finished, client: usize) -> Duration {
+    let outcome = finished.worker.ring().inner_mut().outcome(client);
+    let times = outcome.sent.iter().zip(&outcome.replies).map(|(sent, (got, _))| *got - *sent);
+    times.max().unwrap_or_default()
 }
 
 pub fn who_is_gone_before_being_accepted_is_in_nobodys_way(seed: u64) -> Tally {

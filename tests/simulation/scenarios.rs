@@ -14,6 +14,7 @@ use crate::endings;
 use crate::greetings;
 use crate::names;
 use crate::races;
+use crate::rooms;
 use crate::tally::Tally;
 use crate::world::{Finished, World};
 
@@ -21,7 +22,9 @@ use crate::world::{Finished, World};
 pub type Scenario = (&'static str, fn(u64) -> Tally);
 
 macro_rules! named {
-    ($($scenario:path),* $(,)?) => { &[$((stringify!($scenario), $scenario as fn(u64) -> Tally)),*] };
+    ($($scenario:path),* $(,)?) => {
+        &[$((stringify!($scenario), $scenario as fn(u64) -> Tally)),*]
+    };
 }
 
 /// Every scenario.
@@ -46,12 +49,15 @@ pub const ALL: &[Scenario] = named![
     endings::a_drain_answers_what_was_read,
     endings::a_drain_answers_what_was_put_aside,
     races::a_flood_starves_nobody,
+    races::a_flood_of_pings_starves_nobody,
     races::who_is_gone_before_being_accepted_is_in_nobodys_way,
     races::a_reply_and_its_deadline_may_come_together,
     races::a_reply_is_not_for_a_request_that_was_not_sent,
     races::a_silent_server_is_given_up_while_requests_keep_coming,
     races::a_paused_client_is_read_again,
     races::last_words_to_a_client_that_does_nothing_have_an_end,
+    rooms::only_so_many_clients_are_let_in,
+    rooms::a_listener_leads_to_its_own_pool,
 ];
 
 /// Which of a scenario's runs the one with `seed` is: what a scenario varies, it varies by this.

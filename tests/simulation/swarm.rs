@@ -8,7 +8,7 @@ use ringcracker::distribution::DistributionKind;
 use ringcracker::hash::{HashKind, HashTag};
 use ringcracker::limits::PROBE_TIME;
 use ringcracker::sim::{
-    AWAY_MAX, ClientScript, Cut, Ended, Exchange, Fault, Faults, Leaves, Random, Reads,
+    AWAY_MAX, Change, ClientScript, Cut, Ended, Exchange, Fault, Faults, Leaves, Random, Reads,
     ServerScript, Settings, Wanted, bulk, request,
 };
 
@@ -20,17 +20,22 @@ use crate::world::{Ejecting, World};
 pub fn run(seed: u64) -> Tally {
     let mut random = Random::new(seed);
     let storm = random.chance(600).then(|| Storm::new(&mut random));
-    let settings = settings(&mut random, storm.as_ref());
+    let dealt = random.chance(200);
+    let settings = settings(&mut random, storm.as_ref(), dealt);
     let slowest = if storm.is_some() { 300 } else { 2000 };
     let wanted = Wanted {
         password: random.chance(200).then(|| "password".to_owned()),
         database: random.pick(&[0, 0, 0, 0, 7]),
     };
     let servers = (0..random.between(1, 4))
-        .map(|_| ServerScript { wanted: wanted.clone(), ..server(&mut random, &settings, slowest) })
+        .map(|_| ServerScript {
+            wanted: wanted.clone(),
+            ..server(&mut random, &settings, slowest, storm.as_ref())
+        })
         .collect();
     let mut world = World::new(seed, settings.clone(), servers);
     set_up(&mut world, storm.as_ref());
+    world.dealt = dealt;
     let value_bytes = value_bytes(&mut world.random, &settings);
     let has_sink = storm.is_none()
         && world.is_exact()
@@ -40,6 +45,9 @@ pub fn run(seed: u64) -> Tally {
         true => (vec![0, 100], Reads::Always),
         false => (value_bytes, world.random.pick(&[Reads::Always, Reads::AfterWriting])),
     };
+    if reads == Reads::Always && world.random.chance(400) {
+        world.limits.output_soft_bytes = world.random.between(1, 20_000);
+    }
     for client in 0..world.random.between(1, 6) {
         add_client(&mut world, client, &value_bytes, reads, storm.as_ref());
     }
@@ -85,7 +93,7 @@ impl Storm {
     }
 }
 
-fn settings(random: &mut Random, storm: Option<&Storm>) -> Settings {
+fn settings(random: &mut Random, storm: Option<&Storm>, dealt: bool) -> Settings {
     let mut faults = Faults::default();
     for (fault, most) in HARMLESS {
         faults = chosen(random, faults, fault, most);
@@ -93,6 +101,16 @@ fn settings(random: &mut Random, storm: Option<&Storm>) -> Settings {
     for (fault, most) in HARMFUL.into_iter().filter(|_| storm.is_some()) {
         faults = chosen(random, faults, fault, most);
     }
+    let accepted_max = match storm {
+        None if random.chance(200) => random.between(1, 4),
+        _ => usize::MAX,
+    };
+    // These a worker finds out with a tick; and another worker accepts between two turns.
+    let healed = [Fault::AcceptNoDescriptor, Fault::CancelMissed];
+    let ticks_heal_nothing = storm.is_none()
+        && !dealt
+        && accepted_max == usize::MAX
+        && healed.iter().all(|&fault| faults.per_mille(fault) == 0);
     Settings {
         pipe_bytes: random.pick(&[7, 64, 512, 4096, 65_536]),
         buffers: random.pick(&[1, 2, 4, 16, 64]),
@@ -100,6 +118,8 @@ fn settings(random: &mut Random, storm: Option<&Storm>) -> Settings {
         connect_time: random.pick(&[Duration::ZERO, ms(1), ms(20)]),
         calm_from: storm.map(|storm| storm.over),
         grace: storm.map_or(Duration::ZERO, Storm::grace),
+        accepted_max,
+        ticks_heal_nothing,
         faults,
         ..Settings::default()
     }
@@ -119,12 +139,24 @@ fn narrowest(settings: &Settings) -> usize {
 }
 
 /// A server that takes up to `slowest` microseconds for a step.
-fn server(random: &mut Random, settings: &Settings, slowest: u64) -> ServerScript {
+fn server(
+    random: &mut Random,
+    settings: &Settings,
+    slowest: u64,
+    storm: Option<&Storm>,
+) -> ServerScript {
     let latency = match narrowest(settings) {
         0..64 => Duration::from_micros(random.pick(&[0, 20])),
         _ => Duration::from_micros(random.pick(&[0, 300, slowest])),
     };
-    ServerScript { latency, ..ServerScript::default() }
+    let mut changes = Vec::new();
+    if let Some(storm) = storm.filter(|_| random.chance(300)) {
+        // It may have nothing to do by then: its connections end while they are idle.
+        let dies = random.time_up_to(storm.over);
+        changes.push((dies, Change::Dies { resets: random.chance(500) }));
+        changes.push((dies + random.time_up_to(AWAY_MAX), Change::Returns));
+    }
+    ServerScript { latency, changes, ..ServerScript::default() }
 }
 
 fn value_bytes(random: &mut Random, settings: &Settings) -> Vec<usize> {
@@ -156,7 +188,6 @@ fn set_up(world: &mut World, storm: Option<&Storm>) {
     }
     world.server_connections = random.between(1, 3) as u32;
     world.preconnect = random.chance(200);
-    world.dealt = random.chance(200);
     if random.chance(100) {
         let time = random.time_up_to(ms(20));
         world.signals = vec![(time, libc::SIGHUP), (time, libc::SIGUSR1)];
@@ -269,9 +300,10 @@ const HARMLESS: [(Fault, u32); 17] = [
 ];
 
 /// What requests may fail for.
-const HARMFUL: [(Fault, u32); 11] = [
+const HARMFUL: [(Fault, u32); 12] = [
     (Fault::ConnectTakesLong, 300),
     (Fault::ConnectNoDescriptor, 300),
+    (Fault::ConnectFails, 300),
     (Fault::ServerResets, 5),
     (Fault::ServerDies, 5),
     (Fault::ServerDiesInReply, 20),

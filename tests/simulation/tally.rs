@@ -15,9 +15,11 @@ pub struct Tally {
     pub failures: u64,
     /// How often a client was not read for a while.
     pub pauses: u64,
-    /// Runs in which no request failed.
     /// Times that a server was ejected.
     pub ejects: u64,
+    /// Clients that were not let in.
+    pub refused: u64,
+    /// Runs in which no request failed.
     /// Runs in which nothing was allowed to fail.
     pub calm_runs: u64,
     /// A sum over everything that happened, in order.
@@ -33,6 +35,7 @@ impl Default for Tally {
             failures: 0,
             pauses: 0,
             ejects: 0,
+            refused: 0,
             calm_runs: 0,
             fingerprint: 0,
         }
@@ -46,6 +49,7 @@ impl Tally {
         self.failures += other.failures;
         self.pauses += other.pauses;
         self.ejects += other.ejects;
+        self.refused += other.refused;
         self.calm_runs += other.calm_runs;
         self.fingerprint = self.fingerprint.wrapping_add(other.fingerprint);
         self.injected.iter_mut().zip(other.injected).for_each(|(sum, count)| *sum += count);
@@ -59,6 +63,7 @@ impl Tally {
         assert!(self.failures > 0, "no request has failed");
         assert!(self.pauses > 0, "no client was paused");
         assert!(self.ejects > 0, "no server was ejected");
+        assert!(self.refused > 0, "every client was let in");
         assert!(self.calm_runs > 0, "no run was without failures");
     }
 }

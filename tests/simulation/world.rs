@@ -4,13 +4,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ringcracker::checked::Checked;
 use ringcracker::config::Access;
 use ringcracker::config::Secret;
 use ringcracker::distribution::{DistributionKind, Node, RoutingTable};
 use ringcracker::hash::{HashKind, HashTag};
-use ringcracker::io::{Address, Fd, KeepAlive};
-use ringcracker::limits::{Limits, STASH_BYTES_MAX};
+use ringcracker::io::{Address, Destination, Fd, KeepAlive};
+use ringcracker::limits::{Limits, REQUESTS_PER_TURN, STASH_BYTES_MAX};
 use ringcracker::proto::Protocol;
 use ringcracker::proxy::{self, Holdings, PoolSetup};
 use ringcracker::sim::{
@@ -19,6 +18,7 @@ use ringcracker::sim::{
 use ringcracker::time::Instant;
 use ringcracker::worker::{Ejection, Health, ListenerSetup, Mail, Running, Setup, Shared, Worker};
 
+use crate::memory::{self, Outside};
 use crate::names::{Names, Oracle};
 use crate::tally::Tally;
 
@@ -40,6 +40,10 @@ pub struct World {
     pub ejection: Option<Ejecting>,
     /// Another worker accepts, and deals the clients to this one by mail.
     pub dealt: bool,
+    /// The pool's `client_connections`.
+    pub pool_clients_max: Option<u32>,
+    /// A second pool's listener. The pool has a server of its own, the last.
+    pub second: Option<Fd>,
     /// Signals that arrive, by time, from the beginning of the run.
     pub signals: Vec<(Duration, i32)>,
     /// When the worker is told to drain, from the beginning of the run.
@@ -67,7 +71,7 @@ pub struct Ejecting {
 
 /// A world whose clients are all gone.
 pub struct Finished {
-    pub worker: Worker<Checked<SimRing>>,
+    pub worker: Worker<Outside>,
     /// Just before it was told to drain: requests it had understood, and bytes of others.
     pub before_drain: (u64, usize),
     pub shared: Arc<Shared>,
@@ -99,6 +103,8 @@ impl World {
             wanted,
             ejection: None,
             dealt: false,
+            pool_clients_max: None,
+            second: None,
             signals: Vec::new(),
             drains: None,
             prompt_from: None,
@@ -154,11 +160,72 @@ impl World {
         ClientScript::new(self.listener, exchanges)
     }
 
+    /// Adds a second pool, of one server. Its keys begin with `SECOND`.
+    pub fn add_second_pool(&mut self, server: ServerScript) -> Fd {
+        let listener = self.ring.listen();
+        self.ring.add_server(address(self.servers), server);
+        self.second = Some(listener);
+        listener
+    }
+
     /// Turns the worker until every client is gone and nothing is left of it.
     pub fn run(self) -> Finished {
         let (number, workers) = if self.dealt { (1, 2) } else { (0, 1) };
-        let shared = Shared::new(workers, 1).expect("an eventfd can be made");
-        let shared = Arc::new(shared.with_health(Health::new(vec![self.ejection()])));
+        let shared = Shared::new(workers, 2).expect("an eventfd can be made");
+        let shared = Arc::new(shared.with_health(Health::new(vec![self.ejection(), None])));
+        let listen = |fd, pool| {
+            let (clients_max, access) = (self.pool_clients_max, Access::default());
+            ListenerSetup { fd, pool, clients_max, access }
+        };
+        let mut listeners = vec![listen(self.listener, 0)];
+        listeners.extend(self.second.map(|fd| listen(fd, 1)));
+        let clients_max = match (self.dealt, self.pool_clients_max) {
+            (true, _) => usize::MAX,
+            (false, None) => self.limits.clients_max,
+            (false, Some(most)) => self.limits.clients_max.min(most as usize * listeners.len()),
+        };
+        let setup = Setup {
+            number,
+            pools: self.pools(),
+            listeners: if self.dealt { Vec::new() } else { listeners },
+            limits: self.limits.clone(),
+            seed: self.seed,
+            shared: Arc::clone(&shared),
+        };
+        // A name may come to stand for another server.
+        let is_fixed = self.names.answers.is_empty() && self.is_exact();
+        let ceiling_bytes = self.ceiling_bytes();
+        let guide = Guide {
+            before_bytes: memory::held(),
+            ceiling_bytes,
+            clients_max,
+            number,
+            shared,
+            oracle: Oracle::new(self.names),
+            heard: Vec::new(),
+            before_drain: (0, 0),
+            drained: false,
+        };
+        let ring = Outside::new(self.ring);
+        let worker = memory::counted(|| Worker::new(ring, setup));
+        // Who was ejected is used again by then.
+        let fixed_from = match self.ejection {
+            None => Duration::ZERO,
+            Some(_) => self.prompt_from.unwrap_or(Duration::MAX),
+        };
+        let plan = Plan {
+            listener: self.listener,
+            signals: self.signals,
+            drains: self.drains.map(at),
+            prompt_from: self.prompt_from.map(at),
+            over_by: at(self.over_by),
+            routing: is_fixed.then_some((self.routing, at(fixed_from))),
+            second: self.second.map(|_| self.servers),
+        };
+        guide.lead(worker, plan)
+    }
+
+    fn pools(&self) -> Vec<PoolSetup> {
         let servers =
             (0..self.servers).map(|index| (name(index), self.names.destination(index))).collect();
         let pool = PoolSetup {
@@ -174,35 +241,14 @@ impl World {
             database: self.wanted.database,
             ejecting: self.ejection.map(|_| proxy::Ejecting { on_oom: false }),
         };
-        let access = Access::default();
-        let listener = ListenerSetup { fd: self.listener, pool: 0, clients_max: None, access };
-        let setup = Setup {
-            number,
-            pools: vec![pool],
-            listeners: if self.dealt { Vec::new() } else { vec![listener] },
-            limits: self.limits.clone(),
-            seed: self.seed,
-            shared: Arc::clone(&shared),
+        let second = PoolSetup {
+            name: "second".to_owned(),
+            routing: Arc::new(routing(1, HashKind::Md5, None, DistributionKind::Ketama)),
+            servers: vec![(name(self.servers), Destination::Address(address(self.servers)))],
+            ejecting: None,
+            ..pool.clone()
         };
-        // A name may come to stand for another server.
-        let is_fixed = self.names.answers.is_empty() && self.is_exact();
-        let ceiling_bytes = self.ceiling_bytes();
-        let guide = Guide::new(number, shared, ceiling_bytes, Oracle::new(self.names));
-        let worker = Worker::new(Checked::from(self.ring), setup);
-        // Who was ejected is used again by then.
-        let fixed_from = match self.ejection {
-            None => Duration::ZERO,
-            Some(_) => self.prompt_from.unwrap_or(Duration::MAX),
-        };
-        let plan = Plan {
-            listener: self.listener,
-            signals: self.signals,
-            drains: self.drains.map(at),
-            prompt_from: self.prompt_from.map(at),
-            over_by: at(self.over_by),
-            routing: is_fixed.then_some((self.routing, at(fixed_from))),
-        };
-        guide.lead(worker, plan)
+        std::iter::once(pool).chain(self.second.map(|_| second)).collect()
     }
 
     fn ejection(&self) -> Option<Ejection> {
@@ -241,6 +287,8 @@ struct Plan {
     over_by: Instant,
     /// Where keys belong from some time on.
     routing: Option<(RoutingTable, Instant)>,
+    /// The second pool's server, if there is one.
+    second: Option<usize>,
 }
 
 /// Leads a worker through a run.
@@ -249,6 +297,10 @@ struct Guide {
     shared: Arc<Shared>,
     ceiling_bytes: usize,
     oracle: Oracle,
+    /// What this thread's workers had before this one.
+    before_bytes: usize,
+    /// Clients that may be let in at once.
+    clients_max: usize,
     /// Signals that the worker has told of.
     heard: Vec<i32>,
     before_drain: (u64, usize),
@@ -257,12 +309,7 @@ struct Guide {
 }
 
 impl Guide {
-    fn new(number: usize, shared: Arc<Shared>, ceiling_bytes: usize, oracle: Oracle) -> Self {
-        let (heard, before_drain, drained) = (Vec::new(), (0, 0), false);
-        Self { number, shared, ceiling_bytes, oracle, heard, before_drain, drained }
-    }
-
-    fn lead(mut self, mut worker: Worker<Checked<SimRing>>, mut plan: Plan) -> Finished {
+    fn lead(mut self, mut worker: Worker<Outside>, mut plan: Plan) -> Finished {
         let mut sent = Vec::new();
         let was_to_drain = plan.drains.is_some();
         for _ in 0..TURNS_MAX {
@@ -270,8 +317,10 @@ impl Guide {
             if is_over && worker.ring().inner_mut().is_quiet() && is_at_rest(&worker.holdings()) {
                 assert_eq!(self.shared.clients(), 0, "no client is counted");
                 assert_eq!(self.heard, sent, "signals are told of once, in order");
-                check_keys(&mut worker, plan.routing.as_ref());
+                check_keys(&mut worker, plan.routing.as_ref(), plan.second);
                 check_promptness(&mut worker, plan.prompt_from);
+                let bytes = memory::held() - self.before_bytes;
+                assert!(bytes <= LEFT_BYTES, "{bytes} bytes are left of everything");
                 self.stop(&mut worker);
                 return Finished { worker, shared: self.shared, before_drain: self.before_drain };
             }
@@ -300,8 +349,9 @@ impl Guide {
         panic!("not over in {TURNS_MAX} turns: {:?}", worker.holdings());
     }
 
-    fn turn(&mut self, worker: &mut Worker<Checked<SimRing>>) {
-        match worker.turn().expect("the simulated ring goes on") {
+    fn turn(&mut self, worker: &mut Worker<Outside>) {
+        let before = worker.counters().requests;
+        match memory::counted(|| worker.turn()).expect("the simulated ring goes on") {
             Running::On => {}
             Running::Signal(number) => self.heard.push(number),
             Running::Drained => {
@@ -310,12 +360,22 @@ impl Guide {
             }
             Running::Stop => panic!("nobody has asked for the end"),
         }
+        let requests = worker.counters().requests - before;
+        // What a client has left of its budget it may use with the next bytes that arrive, and
+        // then it is given the next.
+        let most = 2 * u64::from(REQUESTS_PER_TURN) * worker.ring().inner_mut().clients() as u64;
+        assert!(requests <= most, "{requests} requests in a turn");
+        worker.ring().inner_mut().spend(REQUEST_TIME * requests as u32);
         let held = worker.holdings();
         assert!(held.bytes() <= self.ceiling_bytes, "above {}: {held:?}", self.ceiling_bytes);
+        assert!(held.clients <= self.clients_max, "more than {}: {held:?}", self.clients_max);
+        let bytes = memory::held() - self.before_bytes;
+        let most = 2 * held.bytes() + UNTOLD_BYTES;
+        assert!(bytes <= most, "{bytes} bytes of memory: {held:?}");
     }
 
     /// Accepts in another worker's place, and sends the clients on.
-    fn deal(&self, worker: &mut Worker<Checked<SimRing>>, listener: Fd) {
+    fn deal(&self, worker: &mut Worker<Outside>, listener: Fd) {
         while let Some(fd) = worker.ring().inner_mut().accept_elsewhere(listener) {
             self.shared.add_client(self.number, 0);
             let posted = self.shared.mailbox(self.number).post(Mail::Client { fd, pool: 0 });
@@ -324,7 +384,7 @@ impl Guide {
         }
     }
 
-    fn stop(&self, worker: &mut Worker<Checked<SimRing>>) {
+    fn stop(&self, worker: &mut Worker<Outside>) {
         self.shared.stop();
         worker.ring().inner_mut().mail();
         let stopped = (0..STOP_TURNS_MAX).any(|_| worker.turn() == Ok(Running::Stop));
@@ -333,23 +393,34 @@ impl Guide {
 }
 
 /// Each key has been asked for at its own server.
-fn check_keys(worker: &mut Worker<Checked<SimRing>>, routing: Option<&(RoutingTable, Instant)>) {
+fn check_keys(
+    worker: &mut Worker<Outside>,
+    routing: Option<&(RoutingTable, Instant)>,
+    second: Option<usize>,
+) {
     let Some((routing, from)) = routing else { return };
     let keys = worker.ring().inner_mut().keys();
     for (key, server, _) in keys.filter(|&(_, _, at)| at >= *from) {
         let text = String::from_utf8_lossy(key);
+        if let Some(servers) = second {
+            let is_second = key.starts_with(SECOND);
+            assert_eq!(server == servers, is_second, "{text} is asked for at server {server}");
+            if is_second {
+                continue;
+            }
+        }
         assert_eq!(Some(server), routing.route(key, 0), "{text} is asked for at another server");
     }
 }
 
 /// Once all troubles are over, nobody waits long.
-fn check_promptness(worker: &mut Worker<Checked<SimRing>>, from: Option<Instant>) {
+fn check_promptness(worker: &mut Worker<Outside>, from: Option<Instant>) {
     let Some(from) = from else { return };
     let ring = worker.ring().inner_mut();
     for client in 0..ring.clients() {
         let outcome = ring.outcome(client);
         for (sent, (got, _)) in outcome.sent.iter().zip(&outcome.replies) {
-            let in_time = *sent < from || *got - *sent < PROMPT;
+            let in_time = *got < (*sent).max(from) + PROMPT;
             assert!(in_time, "client {client} has waited from {sent:?} to {got:?}");
         }
     }
@@ -384,6 +455,7 @@ impl Finished {
             failures,
             pauses,
             ejects,
+            refused: counters.clients_refused,
             calm_runs,
             fingerprint,
         }
@@ -424,6 +496,19 @@ const LONGEST_RUN: Duration = Duration::from_secs(60);
 
 /// How long a request takes at most when nothing is wrong, in the slowest of worlds.
 const PROMPT: Duration = Duration::from_secs(1);
+
+/// How the keys of the second pool begin.
+pub const SECOND: &[u8] = b"second:";
+
+/// What it takes to parse and route a request, and to hand on its reply.
+const REQUEST_TIME: Duration = Duration::from_micros(1);
+
+/// Memory of a worker that its holdings do not tell of: its slots and lists, spare chains, requests
+/// of a send in flight.
+const UNTOLD_BYTES: usize = 1 << 20;
+
+/// What a worker keeps of it for those who come next.
+const LEFT_BYTES: usize = 512 << 10;
 
 /// No world takes as many turns; one that does turns without progress.
 const TURNS_MAX: usize = 200_000;
