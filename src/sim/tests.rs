@@ -38,6 +38,7 @@ pub(super) fn wait_for<T>(ring: &mut SimRing, mut want: impl FnMut(Event) -> Opt
 struct Echo {
     ring: SimRing,
     listener: Fd,
+    accepting: bool,
     connections: BTreeMap<Key, Connection>,
     next: u32,
 }
@@ -53,7 +54,7 @@ struct Connection {
 impl Echo {
     fn new(mut ring: SimRing, listener: Fd) -> Self {
         ring.accept(Key::new(Role::Listener, 0, 0).token(OpKind::Accept), listener);
-        Self { ring, listener, connections: BTreeMap::new(), next: 0 }
+        Self { ring, listener, accepting: true, connections: BTreeMap::new(), next: 0 }
     }
 
     fn turn(&mut self) {
@@ -103,7 +104,8 @@ impl Echo {
                     self.flush(token.key());
                 }
                 What::Connected(_) | What::HungUp(_) => unreachable!("not asked for"),
-                What::Tick | What::Signal(_) | What::Mail => {}
+                What::Tick => self.accept(),
+                What::Signal(_) | What::Mail => {}
             }
         }
     }
@@ -117,7 +119,16 @@ impl Echo {
             self.connections.insert(key, connection);
             self.ring.recv(key.token(OpKind::Recv), fd, None);
         }
-        if !more {
+        // Without a descriptor there is nothing to be gained before the next tick.
+        self.accepting = more;
+        if fd.is_ok() {
+            self.accept();
+        }
+    }
+
+    fn accept(&mut self) {
+        if !self.accepting {
+            self.accepting = true;
             let token = Key::new(Role::Listener, 0, 0).token(OpKind::Accept);
             self.ring.accept(token, self.listener);
         }
