@@ -390,7 +390,7 @@ impl Client {
             };
             let rest = self.incoming.split_off(whole);
             let reply = std::mem::replace(&mut self.incoming, rest);
-            self.check_reply(&reply, &net.ledger, net.now);
+            self.check_reply(&reply, &mut net.ledger, net.now);
             self.outcome.replies.push((net.now, reply));
         }
         let got = self.outcome.replies.len();
@@ -408,7 +408,7 @@ impl Client {
         }
     }
 
-    fn check_reply(&self, reply: &[u8], ledger: &Ledger, now: Instant) {
+    fn check_reply(&self, reply: &[u8], ledger: &mut Ledger, now: Instant) {
         let number = self.outcome.replies.len();
         let text = String::from_utf8_lossy(&reply[..reply.len().min(SHOWN_BYTES)]);
         assert!(number < self.begun(), "{}: unasked reply {text:?}", self.describe());
@@ -416,7 +416,7 @@ impl Client {
         // What is refused at its first bytes is answered before its last are written.
         let sent = self.outcome.sent.get(number).copied().unwrap_or(now);
         assert!(
-            ledger.allows(&exchange.replies, reply, sent, now),
+            ledger.allows(&exchange.replies, reply, sent),
             "{}: reply {number} is {text:?} to {:?}, sent at {} us",
             self.describe(),
             String::from_utf8_lossy(&exchange.request[..exchange.request.len().min(SHOWN_BYTES)]),

@@ -8,6 +8,7 @@ use crate::sim::buffers::Buffers;
 use crate::sim::client::{Client, ClientScript, Outcome};
 use crate::sim::completions::Completions;
 use crate::sim::faults::{Fault, Faults};
+use crate::sim::health::Trouble;
 use crate::sim::network::Network;
 use crate::sim::operation::{Operation, Work, send_goal};
 use crate::sim::pipe::Writable;
@@ -122,6 +123,11 @@ impl SimRing {
     pub fn mail(&mut self) {
         let token = Key::WORKER.token(OpKind::Mail);
         self.news.push_back(Event { token, what: What::Mail });
+    }
+
+    /// How long the pool has its requests wait: nobody may give a server up earlier.
+    pub fn set_timeout(&mut self, timeout: Option<Duration>) {
+        self.net.ledger.set_timeout(timeout);
     }
 
     /// The virtual time.
@@ -280,13 +286,16 @@ impl Ring for SimRing {
     ) -> Result<Fd, Errno> {
         let server = self.servers.iter().position(|server| server.address == *to);
         if self.net.happens(Fault::ConnectNoDescriptor) {
-            self.net.trouble(server);
+            self.net.trouble(server, Trouble::NoDescriptor);
             return Err(Errno(libc::EMFILE));
         }
         let link = self.net.connect();
         self.turns.on_asked();
         let socket = Descriptor::Socket { link, connected: false };
-        let fd = self.open(socket).ok_or(Errno(libc::EMFILE))?;
+        let Some(fd) = self.open(socket) else {
+            self.net.trouble(server, Trouble::NoDescriptor);
+            return Err(Errno(libc::EMFILE));
+        };
         let mut answered = self.net.now + self.net.random.time_up_to(self.settings.connect_time);
         let deadline = within.map(|time| self.net.now + time);
         if let Some(deadline) = deadline
@@ -294,7 +303,7 @@ impl Ring for SimRing {
         {
             answered = deadline;
         }
-        let work = Work::Connect { fd, server, answered, deadline };
+        let work = Work::Connect { fd, server, since: self.net.now, answered, deadline };
         self.start(token, OpKind::Connect, work);
         Ok(fd)
     }
@@ -323,6 +332,10 @@ impl Ring for SimRing {
             return;
         };
         self.net.note_plain(Who::Operation(target), "cancel");
+        if let Work::Connect { server, since, .. } = operation.work {
+            self.net.on_waited(server, since);
+            self.net.on_given_up(server);
+        }
         operation.cancelled = !self.net.happens(Fault::CancelMissed);
     }
 
@@ -338,6 +351,7 @@ impl Ring for SimRing {
             }
             (Some(&Descriptor::Socket { link, .. }), How::Both) => {
                 self.net.links[link].ring_shut_both();
+                self.net.on_given_up(self.net.links[link].server);
             }
             (Some(Descriptor::Listener), _) => {}
             (Some(Descriptor::Closing { .. }) | None, _) => {

@@ -190,17 +190,14 @@ impl Server {
         }
         let place = net.random.pick(&ready);
         let pause = match net.happens(Fault::ServerPauses) {
-            true => {
-                net.trouble(Some(self.index));
-                PAUSE_MAX
-            }
+            true => PAUSE_MAX,
             false => self.latency,
         };
         self.connections[place].busy_until = net.now + net.random.time_up_to(pause);
         if net.happens(Fault::ServerResets) {
             let connection = self.connections.swap_remove(place);
+            net.links[connection.link].is_at_fault = true;
             net.links[connection.link].peer_reset(&mut net.random);
-            net.trouble(Some(self.index));
             net.note(Who::Server(self.index), "resets link", connection.link);
             return;
         }
@@ -317,8 +314,8 @@ impl Server {
     /// Answers as it should not.
     fn misbehave(&mut self, place: usize, mischief: Mischief, reply: &[u8], net: &mut Network) {
         let who = Who::Server(self.index);
-        net.trouble(Some(self.index));
         let connection = &mut self.connections[place];
+        let link = &mut net.links[connection.link];
         match mischief {
             Mischief::Stalls { time } => {
                 connection.output.extend(reply);
@@ -334,11 +331,14 @@ impl Server {
                 connection.again = Some((net.now + after, reply.to_vec()));
             }
             Mischief::AnswersGarbage => {
+                link.is_at_fault = true;
+                link.garbage_from = Some(link.up_written + connection.output.len());
                 net.count(Fault::ServerAnswersGarbage);
                 net.note_plain(who, "answers garbage");
                 connection.output.extend(b"HTTP/1.1 400 Bad Request\r\n\r\n");
             }
             Mischief::HalfCloses => {
+                link.is_at_fault = true;
                 net.count(Fault::ServerHalfCloses);
                 net.note_plain(who, "half-closes");
                 connection.then = Then::HalfClose;
@@ -357,7 +357,8 @@ impl Server {
         net.note(Who::Server(self.index), "answers again with # bytes", reply.len());
         let connection = &mut self.connections[place];
         let link = &mut net.links[connection.link];
-        link.doubled_from = Some(link.up_written + connection.output.len());
+        link.is_at_fault = true;
+        link.doubled = Some((link.up_written + connection.output.len(), reply.to_vec()));
         connection.output.extend(reply);
     }
 
@@ -389,6 +390,7 @@ impl Server {
                 net.note(who, "dies with # connections", self.connections.len());
                 for connection in self.connections.drain(..) {
                     let link = &mut net.links[connection.link];
+                    link.is_at_fault = true;
                     match resets {
                         true => link.peer_reset(&mut net.random),
                         false => link.peer_close(&mut net.random),
@@ -419,7 +421,8 @@ impl Server {
                 net.note(who, "is empty after # requests", self.requests as usize);
             }
         }
-        net.ledger.set_down(self.index, self.stalled || self.door != Door::Open, net.now);
+        let is_slow = self.stalled || self.door == Door::Silent;
+        net.ledger.health(self.index).set_slow(is_slow, net.now);
     }
 
     fn plan(&mut self, time: Instant, change: Change) {

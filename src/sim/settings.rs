@@ -30,8 +30,6 @@ pub struct Settings {
     pub faults: Faults,
     /// From when on nothing goes wrong any more, from the beginning of the run.
     pub calm_from: Option<Duration>,
-    /// How long after a server's trouble requests may still fail for it.
-    pub grace: Duration,
 }
 
 impl Default for Settings {
@@ -47,7 +45,6 @@ impl Default for Settings {
             trace_notes_max: 1000,
             faults: Faults::default(),
             calm_from: None,
-            grace: Duration::from_millis(500),
         }
     }
 }

@@ -7,6 +7,7 @@ use crate::io::{Errno, Event, Fd, Wait, What};
 use crate::limits::TICK_MS;
 use crate::sim::completions::last;
 use crate::sim::faults::Fault;
+use crate::sim::health::Trouble;
 use crate::sim::operation::{Operation, Step, Work, step_hangup, step_recv, step_send};
 use crate::sim::ring::{Descriptor, SimRing};
 use crate::sim::server::Door;
@@ -219,7 +220,7 @@ impl SimRing {
     }
 
     fn step_connect(&mut self, operation: Operation, fd: Fd, server: Option<usize>) -> Step {
-        let Work::Connect { answered, deadline, .. } = operation.work else {
+        let Work::Connect { since, answered, deadline, .. } = operation.work else {
             unreachable!("a connect")
         };
         let door = self.door(server);
@@ -228,7 +229,7 @@ impl SimRing {
         let succeeds = answered && door == Door::Open;
         if overdue {
             // Even if it succeeds, what waits for it is overdue as well.
-            self.net.trouble(server);
+            self.net.on_waited(server, since);
         }
         if overdue && !(succeeds && self.net.happens(Fault::ConnectBeatsCancel)) {
             return Step::Over(What::Connected(Err(Errno(libc::ECANCELED))));
@@ -242,7 +243,7 @@ impl SimRing {
             }
             _ => {
                 self.net.count(Fault::ServerRefuses);
-                self.net.trouble(server);
+                self.net.trouble(server, Trouble::Refused);
                 Step::Over(What::Connected(Err(Errno(libc::ECONNREFUSED))))
             }
         }

@@ -87,8 +87,8 @@ pub fn a_reply_is_not_for_a_request_that_was_not_sent(seed: u64) -> Tally {
     let after = moment - random.time_up_to(Duration::from_micros(60));
     let again = vec![(1, Mischief::AnswersAgain { after })];
     let server = ServerScript { mischief: again, ..ServerScript::default() };
-    let settings = Settings { grace: ms(1), ..Settings::default() };
-    let mut world = World::new(seed, settings, vec![server, ServerScript::default()]);
+    let servers = vec![server, ServerScript::default()];
+    let mut world = World::new(seed, Settings::default(), servers);
     let key = world.key_on(0, "key");
     let swap = |number: u64| {
         let value = marked(&format!("victim{number}"), b"");

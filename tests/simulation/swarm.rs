@@ -81,7 +81,6 @@ fn settings(random: &mut Random, storm: Option<&Storm>) -> Settings {
         buffer_bytes: random.pick(&[3, 64, 1024, 16_384]),
         connect_time: random.pick(&[Duration::ZERO, ms(1), ms(20)]),
         calm_from: storm.map(|storm| storm.over),
-        grace: storm.map_or(Duration::ZERO, Storm::grace),
         faults,
         ..Settings::default()
     }

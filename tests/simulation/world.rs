@@ -112,7 +112,8 @@ impl World {
     }
 
     /// Turns the worker until every client is gone and nothing is left of it.
-    pub fn run(self) -> Finished {
+    pub fn run(mut self) -> Finished {
+        self.ring.set_timeout(self.timeout);
         let (number, workers) = if self.dealt { (1, 2) } else { (0, 1) };
         let shared = Arc::new(Shared::new(workers, 1).expect("an eventfd can be made"));
         let servers = (0..self.servers).map(|index| (name(index), address(index))).collect();
