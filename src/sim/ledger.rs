@@ -127,9 +127,14 @@ impl Ledger {
     /// A connect to a server, asked for at `since`, has not succeeded so far. Nobody may give it
     /// up before the pool's timeout.
     pub(super) fn waited(&mut self, server: usize, since: Instant, now: Instant) {
-        if self.timeout.is_some_and(|timeout| since + timeout <= now) {
+        if self.overdue_from(since).is_some_and(|time| time <= now) {
             self.health[server].connected_late(since, now);
         }
+    }
+
+    /// When what began at `since` has taken too long.
+    pub(super) fn overdue_from(&self, since: Instant) -> Option<Instant> {
+        self.timeout.map(|timeout| since + timeout)
     }
 
     /// The worker ends a connection to a server.

@@ -301,7 +301,7 @@ impl Ring for SimRing {
         if let Some(deadline) = deadline
             && self.net.happens(Fault::ConnectTakesLong)
         {
-            answered = deadline;
+            answered = self.net.ledger.overdue_from(self.net.now).unwrap_or(deadline);
         }
         let work = Work::Connect { fd, server, since: self.net.now, answered, deadline };
         self.start(token, OpKind::Connect, work);

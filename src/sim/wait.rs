@@ -227,8 +227,9 @@ impl SimRing {
         let answered = answered <= self.net.now && door != Door::Silent;
         let overdue = operation.cancelled || deadline.is_some_and(|time| time <= self.net.now);
         let succeeds = answered && door == Door::Open;
-        if overdue {
-            // Even if it succeeds, what waits for it is overdue as well.
+        if overdue && !operation.cancelled {
+            // Even if it succeeds, what waits for it is overdue as well. A worker that has called
+            // it off has its reasons, and makes no excuse by it.
             self.net.on_waited(server, since);
         }
         if overdue && !(succeeds && self.net.happens(Fault::ConnectBeatsCancel)) {
