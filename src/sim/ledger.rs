@@ -286,6 +286,10 @@ fn marks(request: &[Vec<u8>]) -> Vec<(&[u8], &[u8])> {
             .chunks_exact(2)
             .filter_map(|pair| Some((mark_of(&pair[1])?, &pair[0][..])))
             .collect(),
+        b"DEL" | b"UNLINK" | b"EXISTS" | b"TOUCH" | b"MGET" | b"INCR" => {
+            let is_mark = |key: &&Vec<u8>| mark_of(key) == Some(&key[..]);
+            arguments.iter().filter(is_mark).map(|key| (&key[..], &key[..])).collect()
+        }
         b"HSET" => match arguments {
             [key, _, value] => mark_of(value).map(|mark| (mark, &key[..])).into_iter().collect(),
             _ => Vec::new(),
@@ -358,6 +362,15 @@ mod tests {
         let mut ledger = ledger();
         ledger.carried_out(0, at(1), &words("SET key #a;new"), b"+OK\r\n", Vec::new());
         ledger.carried_out(1, at(2), &words("MSET k #b; key #a;new"), b"+OK\r\n", Vec::new());
+    }
+
+    #[test]
+    #[should_panic(expected = "\"#a;\" is carried out twice")]
+    fn a_mark_may_be_a_key_that_is_looked_for() {
+        let mut ledger = ledger();
+        ledger.carried_out(0, at(1), &words("DEL k #a; #b;no-mark"), b":0\r\n", Vec::new());
+        assert_eq!(ledger.keys().collect::<Vec<_>>(), [(&b"#a;"[..], 0)]);
+        ledger.carried_out(0, at(2), &words("UNLINK #a;"), b":0\r\n", Vec::new());
     }
 
     #[test]
