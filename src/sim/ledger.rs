@@ -57,6 +57,10 @@ struct Execution {
     server: usize,
     at: Instant,
     reply: Vec<u8>,
+    /// Which one it was, on all servers together.
+    number: usize,
+    /// Whether its client was given the reply.
+    is_acknowledged: bool,
 }
 
 #[derive(Default)]
@@ -104,7 +108,14 @@ impl Ledger {
         findings: Vec<(Vec<u8>, Finding)>,
     ) {
         for (mark, key) in marks(request) {
-            let execution = Execution { key: key.to_vec(), server, at, reply: reply.to_vec() };
+            let execution = Execution {
+                key: key.to_vec(),
+                server,
+                at,
+                reply: reply.to_vec(),
+                number: self.executions.len(),
+                is_acknowledged: false,
+            };
             if let Some(first) = self.executions.insert(mark.to_vec(), execution) {
                 panic!(
                     "{:?} is carried out twice: by server {} at {} us, by server {server} now",
@@ -147,17 +158,62 @@ impl Ledger {
     /// Whether `bytes`, which have come now, are right for a request that was sent at `sent` and
     /// may be answered by any of `replies`.
     pub(super) fn allows(&mut self, replies: &[Reply], bytes: &[u8], sent: Instant) -> bool {
-        replies.iter().any(|reply| self.is_true(reply, bytes, sent))
-            || replies.iter().any(|reply| match reply {
-                Reply::Failure(servers) => self.take_doubled(servers, replies, bytes, sent),
-                Reply::Exactly(_)
-                | Reply::Error(_)
-                | Reply::Answered(_)
-                | Reply::Stored(_)
-                | Reply::Found(_)
-                | Reply::AllFound(_)
-                | Reply::Count(_) => false,
-            })
+        if let Some(reply) = replies.iter().find(|reply| self.is_true(reply, bytes, sent)) {
+            self.acknowledge(reply);
+            return true;
+        }
+        replies.iter().any(|reply| match reply {
+            Reply::Failure(servers) => self.take_doubled(servers, replies, bytes, sent),
+            Reply::Exactly(_)
+            | Reply::Error(_)
+            | Reply::Answered(_)
+            | Reply::Stored(_)
+            | Reply::Found(_)
+            | Reply::AllFound(_)
+            | Reply::Count(_) => false,
+        })
+    }
+
+    /// Panics when a server has carried out requests of one client, about one key, in another order
+    /// than they were sent in. Requests that failed do not count: an earlier one may have been left
+    /// behind on a connection that was given up.
+    pub(super) fn check_order(&self) {
+        let mut last = BTreeMap::new();
+        let mut executions: Vec<_> = self
+            .executions
+            .iter()
+            .filter(|(_, execution)| execution.is_acknowledged)
+            .filter_map(|(mark, execution)| Some((writer_of(mark)?, execution)))
+            .collect();
+        executions.sort_by_key(|(writer, _)| *writer);
+        for ((client, count), execution) in executions {
+            let place = (client, &execution.key, execution.server);
+            let earlier = last.insert(place, execution.number);
+            assert!(
+                earlier.is_none_or(|earlier| earlier < execution.number),
+                "request {count} of client {client} overtakes an earlier one about {:?}",
+                String::from_utf8_lossy(&execution.key),
+            );
+        }
+    }
+
+    /// A client was given this reply.
+    fn acknowledge(&mut self, reply: &Reply) {
+        let marks = match reply {
+            Reply::Answered(mark) => std::slice::from_ref(mark),
+            Reply::Stored(marks) => marks,
+            Reply::Exactly(_)
+            | Reply::Error(_)
+            | Reply::Found(_)
+            | Reply::AllFound(_)
+            | Reply::Count(_)
+            | Reply::Failure(_) => &[],
+        };
+        for mark in marks {
+            if let Some(execution) = self.executions.get_mut(mark) {
+                execution.is_acknowledged = true;
+            }
+        }
     }
 
     fn is_true(&self, reply: &Reply, bytes: &[u8], sent: Instant) -> bool {
@@ -274,8 +330,19 @@ pub fn mark_of(value: &[u8]) -> Option<&[u8]> {
 
 /// The last argument of a read of everything under a key, which no other read has: an end of a
 /// range that lies behind all that there is.
-pub fn range_end(number: u64) -> Vec<u8> {
-    (RANGE_END_MIN + number).to_string().into_bytes()
+pub fn range_end(client: u64, count: u64) -> Vec<u8> {
+    assert!(count < COUNT_MAX, "it would be another client's");
+    (RANGE_END_MIN + client * COUNT_MAX + count).to_string().into_bytes()
+}
+
+/// Whose mark it is, and which of theirs: of `#c3n14;`, or of an end of a range.
+fn writer_of(mark: &[u8]) -> Option<(u64, u64)> {
+    let text = std::str::from_utf8(mark).ok()?;
+    if let Some(number) = text.parse::<u64>().ok().and_then(|end| end.checked_sub(RANGE_END_MIN)) {
+        return Some((number / COUNT_MAX, number % COUNT_MAX));
+    }
+    let (client, count) = text.strip_prefix("#c")?.strip_suffix(';')?.split_once('n')?;
+    Some((client.parse().ok()?, count.parse().ok()?))
 }
 
 /// The marks of a request, each with the key that it is about.
@@ -318,6 +385,9 @@ pub(super) fn value_found(text: Option<&[u8]>) -> Finding {
 
 /// Beyond the length of anything that is stored.
 const RANGE_END_MIN: u64 = 1_000_000_000;
+
+/// No client has as many requests.
+const COUNT_MAX: u64 = 1_000_000;
 
 #[cfg(test)]
 mod tests {
@@ -371,6 +441,24 @@ mod tests {
         ledger.carried_out(0, at(1), &words("DEL k #a; #b;no-mark"), b":0\r\n", Vec::new());
         assert_eq!(ledger.keys().collect::<Vec<_>>(), [(&b"#a;"[..], 0)]);
         ledger.carried_out(0, at(2), &words("UNLINK #a;"), b":0\r\n", Vec::new());
+    }
+
+    #[test]
+    #[should_panic(expected = "request 2 of client 0 overtakes an earlier one about \"k\"")]
+    fn what_is_acknowledged_was_carried_out_in_order() {
+        let mut ledger = ledger();
+        let done = |ledger: &mut Ledger, request: &str, mark: &[u8]| {
+            ledger.carried_out(0, at(1), &words(request), b"+OK\r\n", Vec::new());
+            assert!(ledger.allows(&[Reply::Answered(mark.to_vec())], b"+OK\r\n", at(0)));
+        };
+        done(&mut ledger, "SET k #c1n3;", b"#c1n3;");
+        done(&mut ledger, "SET other #c0n9;", b"#c0n9;");
+        ledger.carried_out(0, at(1), &words("SET k #c0n4;"), b"+OK\r\n", Vec::new());
+        let end = range_end(0, 2);
+        done(&mut ledger, &format!("LRANGE k 0 {}", String::from_utf8_lossy(&end)), &end);
+        ledger.check_order();
+        done(&mut ledger, "SET k #c0n1;", b"#c0n1;");
+        ledger.check_order();
     }
 
     #[test]

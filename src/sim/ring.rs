@@ -155,6 +155,12 @@ impl SimRing {
         self.net.ledger.keys()
     }
 
+    /// Panics when a server has carried out a client's requests about a key in another order than
+    /// they were sent in.
+    pub fn check_order(&self) {
+        self.net.ledger.check_order();
+    }
+
     /// Requests that server `index` has carried out.
     pub fn carried_out(&self, index: usize) -> u64 {
         self.servers[index].requests()

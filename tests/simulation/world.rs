@@ -189,6 +189,7 @@ impl Guide {
                 assert_eq!(self.shared.clients(), 0, "no client is counted");
                 assert_eq!(self.heard, sent, "signals are told of once, in order");
                 check_keys(&mut worker, plan.routing.as_ref());
+                worker.ring().inner_mut().check_order();
                 check_promptness(&mut worker, plan.prompt_from);
                 self.stop(&mut worker);
                 return Finished { worker };
