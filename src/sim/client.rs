@@ -43,6 +43,8 @@ pub struct Exchange {
     pub replies: Vec<Reply>,
     /// It is not sent before this time, from the beginning of the run.
     pub not_before: Duration,
+    /// It is refused at its first bytes, perhaps before its last are written.
+    pub is_refused_early: bool,
 }
 
 /// How a client's bytes are cut when it writes them.
@@ -165,12 +167,18 @@ impl Exchange {
 
     /// A request with a reply that is right.
     pub fn with(request: Vec<u8>, reply: Reply) -> Self {
-        Self { request, replies: vec![reply], not_before: Duration::ZERO }
+        Self { request, replies: vec![reply], not_before: Duration::ZERO, is_refused_early: false }
     }
 
     /// The same, and `reply` is right too.
     pub fn or(mut self, reply: Reply) -> Self {
         self.replies.push(reply);
+        self
+    }
+
+    /// The same, refused at its first bytes.
+    pub fn refused_early(mut self) -> Self {
+        self.is_refused_early = true;
         self
     }
 
@@ -413,8 +421,13 @@ impl Client {
         let text = String::from_utf8_lossy(&reply[..reply.len().min(SHOWN_BYTES)]);
         assert!(number < self.begun(), "{}: unasked reply {text:?}", self.describe());
         let exchange = &self.script.exchanges[number];
-        // What is refused at its first bytes is answered before its last are written.
-        let sent = self.outcome.sent.get(number).copied().unwrap_or(now);
+        let sent = self.outcome.sent.get(number).copied();
+        assert!(
+            sent.is_some() || exchange.is_refused_early,
+            "{}: reply {text:?} to half a request",
+            self.describe()
+        );
+        let sent = sent.unwrap_or(now);
         assert!(
             ledger.allows(&exchange.replies, reply, sent),
             "{}: reply {number} is {text:?} to {:?}, sent at {} us",

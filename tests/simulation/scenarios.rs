@@ -359,6 +359,7 @@ fn last_words_arrive_although_the_client_goes_on_sending(seed: u64) -> Tally {
     let quit = || Exchange::new(request(&[b"QUIT"]), OK.to_vec());
     let mut last = if seed.is_multiple_of(2) { quit() } else { bad_request() };
     last.request.extend(vec![b'x'; world.random.below(9000)]);
+    last.is_refused_early = true;
     let before = world.random.pick(&[0, 1, 9]);
     let mut exchanges = Author::new("quitter", &mut world.random, &[0, 500]).exchanges(before);
     exchanges.push(last);
@@ -370,9 +371,8 @@ fn last_words_arrive_although_the_client_goes_on_sending(seed: u64) -> Tally {
 }
 
 pub fn bad_request() -> Exchange {
-    let mut exchange = Exchange::new(b"*1\r\n:1\r\n".to_vec(), Vec::new());
-    exchange.replies = vec![Reply::Error("ERR Protocol error")];
-    exchange
+    let refused = Reply::Error("ERR Protocol error");
+    Exchange::with(b"*1\r\n:1\r\n".to_vec(), refused).refused_early()
 }
 
 fn a_reply_too_many_costs_the_connection_and_is_given_to_nobody(seed: u64) -> Tally {
