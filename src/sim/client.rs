@@ -379,6 +379,7 @@ impl Client {
             Readable::Bytes(count) => {
                 let count = net.random.between(1, count);
                 let bytes = net.links[link].peer_read(count);
+                net.trace.add_bytes(&bytes);
                 net.note(Who::Client(self.index), "reads # bytes", count);
                 self.read += count;
                 self.incoming.extend_from_slice(&bytes);

@@ -244,7 +244,9 @@ impl Server {
             Readable::Nothing => {}
             Readable::Bytes(count) => {
                 let count = net.random.between(1, count);
-                connection.input.extend(link.peer_read(count));
+                let bytes = link.peer_read(count);
+                net.trace.add_bytes(&bytes);
+                connection.input.extend(bytes);
                 net.note(Who::Server(self.index), "reads # bytes", count);
                 connection.parse();
             }
