@@ -61,8 +61,12 @@ impl Network {
     /// Whether `fault` is to happen, if there turns out to be something that it changes; then
     /// `count` is due.
     pub(super) fn may_happen(&mut self, fault: Fault) -> bool {
-        let is_calm = self.calm_from.is_some_and(|time| time <= self.now);
-        !is_calm && self.faults.may_happen(fault, &mut self.random)
+        !self.is_calm() && self.faults.may_happen(fault, &mut self.random)
+    }
+
+    /// Whether nothing goes wrong any more.
+    pub(super) fn is_calm(&self) -> bool {
+        self.calm_from.is_some_and(|time| time <= self.now)
     }
 
     /// Counts a fault that has changed what happened.

@@ -19,7 +19,8 @@ pub struct ServerScript {
     pub latency: Duration,
     /// Changes at a time from the beginning of the run.
     pub changes: Vec<(Duration, Change)>,
-    /// Mischief at the request of this number, counted from 1 over all connections.
+    /// Mischief at the request of this number, counted from 1 over all connections, unless
+    /// everything is calm by then.
     pub mischief: Vec<(u64, Mischief)>,
 }
 
@@ -300,7 +301,8 @@ impl Server {
 
     fn carry_out(&mut self, place: usize, request: &[Vec<u8>], net: &mut Network) {
         self.requests += 1;
-        let mischief = self.mischief.remove(&self.requests).or_else(|| Self::whim(net));
+        let planned = self.mischief.remove(&self.requests).filter(|_| !net.is_calm());
+        let mischief = planned.or_else(|| Self::whim(net));
         let mut findings = Vec::new();
         let reply = self.data.carry_out(request, &mut findings);
         net.ledger.carried_out(self.index, net.now, request, &reply, findings);
