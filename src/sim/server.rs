@@ -336,7 +336,8 @@ impl Server {
             }
             Mischief::AnswersGarbage => {
                 link.is_at_fault = true;
-                link.garbage_from = Some(link.up_written + connection.output.len());
+                let from = link.up_written + connection.output.len();
+                link.garbage_from = link.garbage_from.or(Some(from));
                 net.count(Fault::ServerAnswersGarbage);
                 net.note_plain(who, "answers garbage");
                 connection.output.extend(b"HTTP/1.1 400 Bad Request\r\n\r\n");
