@@ -43,6 +43,8 @@ pub struct Exchange {
     pub replies: Vec<Reply>,
     /// It is not sent before this time, from the beginning of the run.
     pub not_before: Duration,
+    /// It is refused at its first bytes, perhaps before its last are written.
+    pub is_refused_early: bool,
 }
 
 /// How a client's bytes are cut when it writes them.
@@ -165,12 +167,18 @@ impl Exchange {
 
     /// A request with a reply that is right.
     pub fn with(request: Vec<u8>, reply: Reply) -> Self {
-        Self { request, replies: vec![reply], not_before: Duration::ZERO }
+        Self { request, replies: vec![reply], not_before: Duration::ZERO, is_refused_early: false }
     }
 
     /// The same, and `reply` is right too.
     pub fn or(mut self, reply: Reply) -> Self {
         self.replies.push(reply);
+        self
+    }
+
+    /// The same, refused at its first bytes.
+    pub fn refused_early(mut self) -> Self {
+        self.is_refused_early = true;
         self
     }
 
@@ -379,6 +387,7 @@ impl Client {
             Readable::Bytes(count) => {
                 let count = net.random.between(1, count);
                 let bytes = net.links[link].peer_read(count);
+                net.trace.add_bytes(&bytes);
                 net.note(Who::Client(self.index), "reads # bytes", count);
                 self.read += count;
                 self.incoming.extend_from_slice(&bytes);
@@ -398,7 +407,7 @@ impl Client {
             };
             let rest = self.incoming.split_off(whole);
             let reply = std::mem::replace(&mut self.incoming, rest);
-            self.check_reply(&reply, &net.ledger, net.now);
+            self.check_reply(&reply, &mut net.ledger, net.now);
             self.outcome.replies.push((net.now, reply));
         }
         let got = self.outcome.replies.len();
@@ -416,20 +425,25 @@ impl Client {
         }
     }
 
-    fn check_reply(&self, reply: &[u8], ledger: &Ledger, now: Instant) {
+    fn check_reply(&self, reply: &[u8], ledger: &mut Ledger, now: Instant) {
         let number = self.outcome.replies.len();
         let text = String::from_utf8_lossy(&reply[..reply.len().min(SHOWN_BYTES)]);
         let exchange = &self.script.exchanges[number];
         // Who is not let in is told so before it asks.
         let is_refusal = number == 0
             && exchange.replies.contains(&REFUSAL)
-            && ledger.allows(&[REFUSAL], reply, now, now);
+            && ledger.allows(&[REFUSAL], reply, now);
         let is_asked = number < self.begun() || is_refusal;
         assert!(is_asked, "{}: unasked reply {text:?}", self.describe());
-        // What is refused at its first bytes is answered before its last are written.
-        let sent = self.outcome.sent.get(number).copied().unwrap_or(now);
+        let sent = self.outcome.sent.get(number).copied();
         assert!(
-            ledger.allows(&exchange.replies, reply, sent, now),
+            sent.is_some() || exchange.is_refused_early || is_refusal,
+            "{}: reply {text:?} to half a request",
+            self.describe()
+        );
+        let sent = sent.unwrap_or(now);
+        assert!(
+            ledger.allows(&exchange.replies, reply, sent),
             "{}: reply {number} is {text:?} to {:?}, sent at {} us",
             self.describe(),
             String::from_utf8_lossy(&exchange.request[..exchange.request.len().min(SHOWN_BYTES)]),

@@ -4,7 +4,7 @@
 //!   server --carries out request--> Ledger <--is this reply true?-- client
 //!                                     marks:    this write, this read, by whom, answered how
 //!                                     findings: what was found under a key, and when
-//!                                     troubles: when a server was in no state to answer
+//!                                     health:   what became of a server's connections, and when
 //! ```
 //!
 //! A request that bears a mark is one of a kind: it is carried out once at most, wherever its key
@@ -15,6 +15,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::sim::health::{Health, Trouble, number_of};
 use crate::sim::resp::{self, bulk};
 use crate::time::Instant;
 
@@ -35,8 +36,9 @@ pub enum Reply {
     AllFound(Vec<Vec<u8>>),
     /// How many of these keys were found since the request was sent.
     Count(Vec<Vec<u8>>),
-    /// An error of the proxy's own, if one of these servers was in trouble since the request was
-    /// sent, or not long before.
+    /// An error of the proxy's own, if it is about what became of a connection to one of these
+    /// servers since the request was sent, or if all of them may be left out; or a reply that one
+    /// of them sent twice.
     Failure(Vec<usize>),
 }
 
@@ -56,6 +58,10 @@ struct Execution {
     server: usize,
     at: Instant,
     reply: Vec<u8>,
+    /// Which one it was, on all servers together.
+    number: usize,
+    /// Whether its client was given the reply.
+    is_acknowledged: bool,
 }
 
 #[derive(Default)]
@@ -63,8 +69,10 @@ pub(super) struct Ledger {
     executions: BTreeMap<Vec<u8>, Execution>,
     findings: BTreeMap<Vec<u8>, Vec<Found>>,
     health: Vec<Health>,
-    /// How long after the end of a trouble requests may still fail for it.
-    grace: Duration,
+    /// How long the pool has its requests and its connects wait.
+    timeout: Option<Duration>,
+    /// For how long after a failure a server may be left out, if the pool ejects servers.
+    left_out: Option<Duration>,
 }
 
 /// A finding, whose it is, and when.
@@ -74,18 +82,13 @@ struct Found {
     finding: Finding,
 }
 
-/// The troubles of one server.
-#[derive(Clone, Copy, Default)]
-struct Health {
-    is_down: bool,
-    last: Option<Instant>,
-    /// When it last sent a reply twice: whoever waits on that connection may be given it.
-    doubled: Option<Instant>,
-}
-
 impl Ledger {
-    pub(super) fn new(grace: Duration) -> Self {
-        Self { grace, ..Self::default() }
+    pub(super) fn set_timeout(&mut self, timeout: Option<Duration>) {
+        self.timeout = timeout;
+    }
+
+    pub(super) fn set_left_out(&mut self, time: Option<Duration>) {
+        self.left_out = time;
     }
 
     pub(super) fn add_server(&mut self) {
@@ -113,7 +116,14 @@ impl Ledger {
         findings: Vec<(Vec<u8>, Finding)>,
     ) {
         for (mark, key) in marks(request) {
-            let execution = Execution { key: key.to_vec(), server, at, reply: reply.to_vec() };
+            let execution = Execution {
+                key: key.to_vec(),
+                server,
+                at,
+                reply: reply.to_vec(),
+                number: self.executions.len(),
+                is_acknowledged: false,
+            };
             if let Some(first) = self.executions.insert(mark.to_vec(), execution) {
                 panic!(
                     "{:?} is carried out twice: by server {} at {} us, by server {server} now",
@@ -128,36 +138,93 @@ impl Ledger {
         }
     }
 
-    /// A server has done something for which requests may fail.
-    pub(super) fn trouble(&mut self, server: usize, now: Instant) {
-        self.health[server].last = Some(now);
+    /// The troubles of a server.
+    pub(super) fn health(&mut self, server: usize) -> &mut Health {
+        &mut self.health[server]
     }
 
-    /// A server has become unable to answer, or able again.
-    pub(super) fn set_down(&mut self, server: usize, is_down: bool, now: Instant) {
-        self.health[server].is_down = is_down;
-        self.trouble(server, now);
+    /// A connect to a server, asked for at `since`, has not succeeded so far. Nobody may give it
+    /// up before the pool's timeout.
+    pub(super) fn waited(&mut self, server: usize, since: Instant, now: Instant) {
+        if self.overdue_from(since).is_some_and(|time| time <= now) {
+            self.health[server].connected_late(since, now);
+        }
     }
 
-    /// A server sends a reply twice.
-    pub(super) fn doubled(&mut self, server: usize, now: Instant) {
-        self.health[server].doubled = Some(now);
-        self.trouble(server, now);
+    /// When what began at `since` has taken too long.
+    pub(super) fn overdue_from(&self, since: Instant) -> Option<Instant> {
+        self.timeout.map(|timeout| since + timeout)
     }
 
-    /// Whether `bytes`, which came `now`, are right for a request that was sent at `sent` and may
-    /// be answered by any of `replies`.
-    pub(super) fn allows(
-        &self,
-        replies: &[Reply],
-        bytes: &[u8],
-        sent: Instant,
-        now: Instant,
-    ) -> bool {
-        replies.iter().any(|reply| self.is_true(reply, bytes, sent, now))
+    /// The worker ends a connection to a server.
+    pub(super) fn given_up(&mut self, server: usize, now: Instant) {
+        if let Some(timeout) = self.timeout {
+            self.health[server].given_up(timeout, now);
+        }
     }
 
-    fn is_true(&self, reply: &Reply, bytes: &[u8], sent: Instant, now: Instant) -> bool {
+    /// Whether `bytes`, which have come now, are right for a request that was sent at `sent` and
+    /// may be answered by any of `replies`.
+    pub(super) fn allows(&mut self, replies: &[Reply], bytes: &[u8], sent: Instant) -> bool {
+        if let Some(reply) = replies.iter().find(|reply| self.is_true(reply, bytes, sent)) {
+            self.acknowledge(reply);
+            return true;
+        }
+        replies.iter().any(|reply| match reply {
+            Reply::Failure(servers) => self.take_doubled(servers, replies, bytes, sent),
+            Reply::Exactly(_)
+            | Reply::Error(_)
+            | Reply::Answered(_)
+            | Reply::Stored(_)
+            | Reply::Found(_)
+            | Reply::AllFound(_)
+            | Reply::Count(_) => false,
+        })
+    }
+
+    /// Panics when a server has carried out requests of one client, about one key, in another order
+    /// than they were sent in. Requests that failed do not count: an earlier one may have been left
+    /// behind on a connection that was given up.
+    pub(super) fn check_order(&self) {
+        let mut last = BTreeMap::new();
+        let mut executions: Vec<_> = self
+            .executions
+            .iter()
+            .filter(|(_, execution)| execution.is_acknowledged)
+            .filter_map(|(mark, execution)| Some((writer_of(mark)?, execution)))
+            .collect();
+        executions.sort_by_key(|(writer, _)| *writer);
+        for ((client, count), execution) in executions {
+            let place = (client, &execution.key, execution.server);
+            let earlier = last.insert(place, execution.number);
+            assert!(
+                earlier.is_none_or(|earlier| earlier < execution.number),
+                "request {count} of client {client} overtakes an earlier one about {:?}",
+                String::from_utf8_lossy(&execution.key),
+            );
+        }
+    }
+
+    /// A client was given this reply.
+    fn acknowledge(&mut self, reply: &Reply) {
+        let marks = match reply {
+            Reply::Answered(mark) => std::slice::from_ref(mark),
+            Reply::Stored(marks) => marks,
+            Reply::Exactly(_)
+            | Reply::Error(_)
+            | Reply::Found(_)
+            | Reply::AllFound(_)
+            | Reply::Count(_)
+            | Reply::Failure(_) => &[],
+        };
+        for mark in marks {
+            if let Some(execution) = self.executions.get_mut(mark) {
+                execution.is_acknowledged = true;
+            }
+        }
+    }
+
+    fn is_true(&self, reply: &Reply, bytes: &[u8], sent: Instant) -> bool {
         match reply {
             Reply::Exactly(exact) => exact == bytes,
             Reply::Error(words) => is_error(bytes, words),
@@ -170,8 +237,18 @@ impl Ledger {
             Reply::Found(key) => self.found(key, sent).any(|value| value == bytes),
             Reply::AllFound(keys) => self.are_found(keys, bytes, sent),
             Reply::Count(keys) => self.is_count(keys, bytes, sent),
-            Reply::Failure(servers) => self.is_failure(servers, bytes, sent, now),
+            Reply::Failure(servers) => {
+                servers.iter().any(|&server| self.health[server].excuses(bytes, sent))
+                    || self.is_for_nobody(servers, bytes, sent)
+            }
         }
+    }
+
+    /// Whether `bytes` are what is said while all of `servers` are left out.
+    fn is_for_nobody(&self, servers: &[usize], bytes: &[u8], sent: Instant) -> bool {
+        let mut health = servers.iter().map(|&server| &self.health[server]);
+        bytes == Trouble::Refused.reply()
+            && self.left_out.is_some_and(|time| health.all(|one| one.is_left_out(time, sent)))
     }
 
     /// What was found under `key` since `sent`, as replies.
@@ -192,8 +269,6 @@ impl Ledger {
     }
 
     fn is_count(&self, keys: &[Vec<u8>], bytes: &[u8], sent: Instant) -> bool {
-        let text = bytes.strip_prefix(b":").and_then(|rest| rest.strip_suffix(b"\r\n"));
-        let count = text.and_then(|text| std::str::from_utf8(text).ok()?.parse::<usize>().ok());
         let (mut least, mut most) = (0, 0);
         for key in keys {
             let mut seen = self.since(key, sent).filter_map(|finding| match finding {
@@ -205,16 +280,50 @@ impl Ledger {
             least += usize::from(first && others.iter().all(|&there| there));
             most += usize::from(first || others.iter().any(|&there| there));
         }
-        count.is_some_and(|count| (least..=most).contains(&count))
+        number_of(bytes).is_some_and(|count| (least..=most).contains(&count))
     }
 
-    fn is_failure(&self, servers: &[usize], bytes: &[u8], sent: Instant, now: Instant) -> bool {
-        let excused = |last: Option<Instant>| last.is_some_and(|last| last + self.grace >= sent);
-        servers.iter().map(|&server| self.health[server]).any(|health| {
-            let troubled = health.is_down || excused(health.last);
-            let doubled = excused(health.doubled) && now >= sent;
-            doubled || (troubled && FAILURES.iter().any(|words| is_error(bytes, words)))
-        })
+    /// Whether one of `servers` has sent a reply twice that explains `bytes`, as the whole reply
+    /// or as that of one fragment. It explains nothing else from now on.
+    fn take_doubled(
+        &mut self,
+        servers: &[usize],
+        replies: &[Reply],
+        bytes: &[u8],
+        sent: Instant,
+    ) -> bool {
+        let mut health = std::mem::take(&mut self.health);
+        let is_explained = |doubled: &[u8]| {
+            doubled == bytes
+                || replies.iter().any(|reply| self.is_made_with(doubled, reply, bytes, sent))
+        };
+        let taken = servers.iter().any(|&server| health[server].take_doubled(sent, is_explained));
+        self.health = health;
+        taken
+    }
+
+    /// Whether `bytes` are a reply put together of `doubled` and what was found for the rest.
+    fn is_made_with(&self, doubled: &[u8], reply: &Reply, bytes: &[u8], sent: Instant) -> bool {
+        match reply {
+            Reply::AllFound(keys) => {
+                let other = resp::elements_of(doubled).unwrap_or_default();
+                let Some(elements) = resp::elements_of(bytes) else { return false };
+                elements.len() == keys.len()
+                    && elements.iter().zip(keys).all(|(element, key)| {
+                        other.contains(element) || self.found(key, sent).any(|one| one == *element)
+                    })
+            }
+            Reply::Count(keys) => match (number_of(doubled), number_of(bytes)) {
+                (Some(part), Some(count)) => (part..=part + keys.len()).contains(&count),
+                _ => false,
+            },
+            Reply::Exactly(_)
+            | Reply::Error(_)
+            | Reply::Answered(_)
+            | Reply::Stored(_)
+            | Reply::Found(_)
+            | Reply::Failure(_) => false,
+        }
     }
 
     fn since(&self, key: &[u8], sent: Instant) -> impl Iterator<Item = &Finding> {
@@ -237,8 +346,19 @@ pub fn mark_of(value: &[u8]) -> Option<&[u8]> {
 
 /// The last argument of a read of everything under a key, which no other read has: an end of a
 /// range that lies behind all that there is.
-pub fn range_end(number: u64) -> Vec<u8> {
-    (RANGE_END_MIN + number).to_string().into_bytes()
+pub fn range_end(client: u64, count: u64) -> Vec<u8> {
+    assert!(count < COUNT_MAX, "it would be another client's");
+    (RANGE_END_MIN + client * COUNT_MAX + count).to_string().into_bytes()
+}
+
+/// Whose mark it is, and which of theirs: of `#c3n14;`, or of an end of a range.
+fn writer_of(mark: &[u8]) -> Option<(u64, u64)> {
+    let text = std::str::from_utf8(mark).ok()?;
+    if let Some(number) = text.parse::<u64>().ok().and_then(|end| end.checked_sub(RANGE_END_MIN)) {
+        return Some((number / COUNT_MAX, number % COUNT_MAX));
+    }
+    let (client, count) = text.strip_prefix("#c")?.strip_suffix(';')?.split_once('n')?;
+    Some((client.parse().ok()?, count.parse().ok()?))
 }
 
 /// The marks of a request, each with the key that it is about.
@@ -249,6 +369,10 @@ fn marks(request: &[Vec<u8>]) -> Vec<(&[u8], &[u8])> {
             .chunks_exact(2)
             .filter_map(|pair| Some((mark_of(&pair[1])?, &pair[0][..])))
             .collect(),
+        b"DEL" | b"UNLINK" | b"EXISTS" | b"TOUCH" | b"MGET" | b"INCR" => {
+            let is_mark = |key: &&Vec<u8>| mark_of(key) == Some(&key[..]);
+            arguments.iter().filter(is_mark).map(|key| (&key[..], &key[..])).collect()
+        }
         b"HSET" => match arguments {
             [key, _, value] => mark_of(value).map(|mark| (mark, &key[..])).into_iter().collect(),
             _ => Vec::new(),
@@ -278,19 +402,8 @@ pub(super) fn value_found(text: Option<&[u8]>) -> Finding {
 /// Beyond the length of anything that is stored.
 const RANGE_END_MIN: u64 = 1_000_000_000;
 
-/// What the proxy says when a server leaves it without a reply.
-const FAILURES: [&str; 10] = [
-    "ERR No route to host\r\n",
-    "ERR Network is unreachable\r\n",
-    "ERR Connection refused\r\n",
-    "ERR Connection timed out\r\n",
-    "ERR Connection reset by peer\r\n",
-    "ERR Broken pipe\r\n",
-    "ERR Too many open files\r\n",
-    "ERR Cannot assign requested address\r\n",
-    "ERR Invalid argument\r\n",
-    "ERR unknown\r\n",
-];
+/// No client has as many requests.
+const COUNT_MAX: u64 = 1_000_000;
 
 #[cfg(test)]
 mod tests {
@@ -306,7 +419,8 @@ mod tests {
     }
 
     fn ledger() -> Ledger {
-        let mut ledger = Ledger::new(Duration::from_millis(10));
+        let mut ledger = Ledger::default();
+        ledger.set_timeout(Some(Duration::from_millis(10)));
         ledger.add_server();
         ledger.add_server();
         ledger
@@ -316,14 +430,14 @@ mod tests {
     fn a_marked_reply_is_the_one_that_was_given() {
         let mut ledger = ledger();
         let reply = Reply::Answered(b"#a;".to_vec());
-        let allows = |ledger: &Ledger, bytes: &[u8]| {
-            ledger.allows(std::slice::from_ref(&reply), bytes, at(0), at(9))
+        let allows = |ledger: &mut Ledger, bytes: &[u8]| {
+            ledger.allows(std::slice::from_ref(&reply), bytes, at(0))
         };
-        assert!(!allows(&ledger, b"$3\r\nold\r\n"), "nobody has answered yet");
+        assert!(!allows(&mut ledger, b"$3\r\nold\r\n"), "nobody has answered yet");
         let request = words("GETSET key #a;new");
         ledger.carried_out(0, at(1), &request, b"$3\r\nold\r\n", Vec::new());
-        assert!(allows(&ledger, b"$3\r\nold\r\n"));
-        assert!(!allows(&ledger, b"$-1\r\n"));
+        assert!(allows(&mut ledger, b"$3\r\nold\r\n"));
+        assert!(!allows(&mut ledger, b"$-1\r\n"));
         assert_eq!(ledger.keys().collect::<Vec<_>>(), [(&b"key"[..], 0, at(1))]);
     }
 
@@ -336,14 +450,41 @@ mod tests {
     }
 
     #[test]
+    #[should_panic(expected = "\"#a;\" is carried out twice")]
+    fn a_mark_may_be_a_key_that_is_looked_for() {
+        let mut ledger = ledger();
+        ledger.carried_out(0, at(1), &words("DEL k #a; #b;no-mark"), b":0\r\n", Vec::new());
+        assert_eq!(ledger.keys().collect::<Vec<_>>(), [(&b"#a;"[..], 0, at(1))]);
+        ledger.carried_out(0, at(2), &words("UNLINK #a;"), b":0\r\n", Vec::new());
+    }
+
+    #[test]
+    #[should_panic(expected = "request 2 of client 0 overtakes an earlier one about \"k\"")]
+    fn what_is_acknowledged_was_carried_out_in_order() {
+        let mut ledger = ledger();
+        let done = |ledger: &mut Ledger, request: &str, mark: &[u8]| {
+            ledger.carried_out(0, at(1), &words(request), b"+OK\r\n", Vec::new());
+            assert!(ledger.allows(&[Reply::Answered(mark.to_vec())], b"+OK\r\n", at(0)));
+        };
+        done(&mut ledger, "SET k #c1n3;", b"#c1n3;");
+        done(&mut ledger, "SET other #c0n9;", b"#c0n9;");
+        ledger.carried_out(0, at(1), &words("SET k #c0n4;"), b"+OK\r\n", Vec::new());
+        let end = range_end(0, 2);
+        done(&mut ledger, &format!("LRANGE k 0 {}", String::from_utf8_lossy(&end)), &end);
+        ledger.check_order();
+        done(&mut ledger, "SET k #c0n1;", b"#c0n1;");
+        ledger.check_order();
+    }
+
+    #[test]
     fn a_stored_value_was_stored_before_it_is_acknowledged() {
         let mut ledger = ledger();
         let stored = [Reply::Stored(vec![b"#a;".to_vec(), b"#b;".to_vec()])];
         ledger.carried_out(0, at(1), &words("MSET k #a;"), b"+OK\r\n", Vec::new());
-        assert!(!ledger.allows(&stored, b"+OK\r\n", at(0), at(2)));
+        assert!(!ledger.allows(&stored, b"+OK\r\n", at(0)));
         ledger.carried_out(1, at(2), &words("MSET l #b;"), b"+OK\r\n", Vec::new());
-        assert!(ledger.allows(&stored, b"+OK\r\n", at(0), at(2)));
-        assert!(!ledger.allows(&stored, b"+QUEUED\r\n", at(0), at(2)));
+        assert!(ledger.allows(&stored, b"+OK\r\n", at(0)));
+        assert!(!ledger.allows(&stored, b"+QUEUED\r\n", at(0)));
     }
 
     #[test]
@@ -358,13 +499,13 @@ mod tests {
         );
         let reply = |text: &[u8]| array(&[bulk(text), bulk(text)]);
         let keys = [Reply::AllFound(vec![b"k".to_vec(), b"k".to_vec()])];
-        assert!(ledger.allows(&keys, &reply(b"new"), at(2), at(6)));
-        assert!(!ledger.allows(&keys, &reply(b"old"), at(2), at(6)), "found before it was asked");
-        assert!(ledger.allows(&keys, &reply(b"old"), at(0), at(6)));
-        assert!(!ledger.allows(&keys, &array(&[bulk(b"new")]), at(2), at(6)), "one is missing");
+        assert!(ledger.allows(&keys, &reply(b"new"), at(2)));
+        assert!(!ledger.allows(&keys, &reply(b"old"), at(2)), "found before it was asked");
+        assert!(ledger.allows(&keys, &reply(b"old"), at(0)));
+        assert!(!ledger.allows(&keys, &array(&[bulk(b"new")]), at(2)), "one is missing");
         let one = [Reply::Found(b"k".to_vec())];
-        assert!(ledger.allows(&one, &bulk(b"new"), at(2), at(6)));
-        assert!(!ledger.allows(&one, &bulk(b"other"), at(2), at(6)));
+        assert!(ledger.allows(&one, &bulk(b"new"), at(2)));
+        assert!(!ledger.allows(&one, &bulk(b"other"), at(2)));
     }
 
     #[test]
@@ -379,26 +520,74 @@ mod tests {
         note(2, b"b", true);
         let count = [Reply::Count(vec![b"a".to_vec(), b"b".to_vec()])];
         for (bytes, right) in [(b":0\r\n", false), (b":1\r\n", true), (b":2\r\n", true)] {
-            assert_eq!(ledger.allows(&count, bytes, at(0), at(3)), right, "{bytes:?}");
+            assert_eq!(ledger.allows(&count, bytes, at(0)), right, "{bytes:?}");
         }
-        assert!(!ledger.allows(&count, b":1\r\n", at(2), at(3)), "nobody has looked for a");
+        assert!(!ledger.allows(&count, b":1\r\n", at(2)), "nobody has looked for a");
     }
 
     #[test]
-    fn a_request_may_fail_while_its_own_server_is_in_trouble() {
+    fn a_request_fails_for_what_its_own_server_did_meanwhile_and_in_its_words() {
         let mut ledger = ledger();
         let failure = [Reply::Failure(vec![0])];
         let refused = b"-ERR Connection refused\r\n";
-        assert!(!ledger.allows(&failure, refused, at(0), at(1)));
-        ledger.trouble(1, at(1));
-        assert!(!ledger.allows(&failure, refused, at(0), at(1)), "it is another server's trouble");
-        ledger.set_down(0, true, at(2));
-        assert!(ledger.allows(&failure, refused, at(100), at(101)), "it goes on");
-        ledger.set_down(0, false, at(200));
-        assert!(ledger.allows(&failure, refused, at(210), at(211)), "it ended a moment ago");
-        assert!(!ledger.allows(&failure, refused, at(211), at(212)));
-        assert!(!ledger.allows(&failure, b"-ERR no such thing\r\n", at(200), at(201)));
-        ledger.doubled(0, at(300));
-        assert!(ledger.allows(&failure, b"+anything\r\n", at(300), at(301)));
+        assert!(!ledger.allows(&failure, refused, at(0)));
+        ledger.health(1).trouble(at(1), Trouble::Refused);
+        assert!(!ledger.allows(&failure, refused, at(0)), "it is another server's trouble");
+        ledger.health(0).trouble(at(2), Trouble::Refused);
+        assert!(ledger.allows(&failure, refused, at(2)));
+        assert!(!ledger.allows(&failure, refused, at(3)), "it was sent later");
+        assert!(!ledger.allows(&failure, b"-ERR unknown\r\n", at(2)), "it is another trouble");
+    }
+
+    #[test]
+    fn nobody_is_asked_while_all_are_left_out() {
+        let mut ledger = ledger();
+        let failure = [Reply::Failure(vec![0, 1])];
+        let refused = b"-ERR Connection refused\r\n";
+        let closed = b"-ERR unknown\r\n";
+        ledger.health(0).trouble(at(1), Trouble::Closed);
+        ledger.health(1).trouble(at(2), Trouble::Closed);
+        assert!(!ledger.allows(&failure, refused, at(3)), "the pool ejects nobody");
+        ledger.set_left_out(Some(Duration::from_millis(10)));
+        assert!(ledger.allows(&failure, refused, at(11)));
+        assert!(!ledger.allows(&failure, closed, at(11)), "that is said once");
+        assert!(!ledger.allows(&failure, refused, at(12)), "one may be back");
+        assert!(ledger.allows(&[Reply::Failure(vec![1])], refused, at(12)));
+    }
+
+    #[test]
+    fn a_server_is_given_up_when_it_was_slow_for_the_timeout() {
+        let mut ledger = ledger();
+        let timed_out = b"-ERR Connection timed out\r\n";
+        let failure = [Reply::Failure(vec![0])];
+        ledger.given_up(0, at(1));
+        assert!(!ledger.allows(&failure, timed_out, at(0)));
+        ledger.health(0).set_slow(true, at(500));
+        ledger.given_up(0, at(506));
+        assert!(!ledger.allows(&failure, timed_out, at(0)), "it was given up early");
+        ledger.given_up(0, at(510));
+        assert!(ledger.allows(&failure, timed_out, at(510)));
+        ledger.health(0).set_slow(false, at(520));
+        ledger.given_up(0, at(700));
+        assert!(!ledger.allows(&failure, timed_out, at(511)), "that was long ago");
+        ledger.waited(0, at(800), at(809));
+        assert!(!ledger.allows(&failure, timed_out, at(800)), "a connect may take longer");
+        ledger.waited(0, at(800), at(810));
+        assert!(ledger.allows(&failure, timed_out, at(800)));
+    }
+
+    #[test]
+    fn a_reply_that_was_sent_twice_is_given_away_once() {
+        let mut ledger = ledger();
+        let failure = [Reply::Failure(vec![0])];
+        ledger.health(0).doubled(at(5), b":3\r\n".to_vec());
+        assert!(!ledger.allows(&failure, b":3\r\n", at(6)), "it was sent later");
+        assert!(!ledger.allows(&failure, b":4\r\n", at(5)), "it is another reply");
+        assert!(ledger.allows(&failure, b":3\r\n", at(5)));
+        assert!(!ledger.allows(&failure, b":3\r\n", at(5)), "somebody has it");
+        ledger.health(0).doubled(at(5), array(&[bulk(b"x")]));
+        let parts = [Reply::AllFound(vec![b"k".to_vec()]), Reply::Failure(vec![0])];
+        assert!(!ledger.allows(&parts, &array(&[bulk(b"y")]), at(5)));
+        assert!(ledger.allows(&parts, &array(&[bulk(b"x")]), at(5)), "it is one fragment's");
     }
 }

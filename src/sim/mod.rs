@@ -5,7 +5,7 @@
 //!  random faults trace     what chance decides, and what came of it
 //!  pipe network            connections, and how each side may end them
 //!  resp redis              the peers' own parser, and what a server knows
-//!  ledger                  what the servers have done: the truth about every reply
+//!  ledger health           what the servers have done: the truth about every reply
 //!  client server           the peers: scripts, and the check of every byte
 //!  operation buffers       what is in flight, and the memory for it
 //!  completions turns       what a wait brings, and whether turns get anywhere
@@ -19,6 +19,7 @@ mod buffers;
 mod client;
 mod completions;
 mod faults;
+mod health;
 mod ledger;
 mod network;
 mod operation;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use crate::io::Fd;
 use crate::sim::faults::{Fault, Faults};
+use crate::sim::health::Trouble;
 use crate::sim::ledger::Ledger;
 use crate::sim::pipe::Link;
 use crate::sim::random::Random;
@@ -34,7 +35,7 @@ impl Network {
             random: Random::new(seed),
             faults: settings.faults.clone(),
             trace: Trace::new(settings.trace_notes_max),
-            ledger: Ledger::new(settings.grace),
+            ledger: Ledger::default(),
             links: Vec::new(),
             backlogs: BTreeMap::new(),
             pipe_bytes: settings.pipe_bytes,
@@ -77,19 +78,45 @@ impl Network {
     /// The ring has received on a connection: perhaps a reply that nobody has asked for.
     pub(super) fn on_read(&mut self, link: usize) {
         let Some(server) = self.links[link].server else { return };
-        match self.links[link].read_doubled() {
+        let health = self.ledger.health(server);
+        if self.links[link].read_garbage() {
+            health.trouble(self.now, Trouble::BadReply);
+        }
+        if let Some(doubled) = self.links[link].read_doubled() {
+            health.trouble(self.now, Trouble::BadReply);
             // Some request was on its way: its client may be given the reply, and nobody could
             // have known better.
-            Some(true) => self.ledger.doubled(server, self.now),
-            Some(false) => self.ledger.trouble(server, self.now),
-            None => {}
+            if self.links[link].is_in_use() {
+                health.doubled(self.now, doubled);
+            }
+        }
+    }
+
+    /// The ring tells of the end of a connection. It is a server's trouble if the server did it.
+    pub(super) fn on_end(&mut self, link: usize, what: Trouble) {
+        if self.links[link].is_at_fault {
+            self.trouble(self.links[link].server, what);
         }
     }
 
     /// A server, if there is one, has given requests a reason to fail.
-    pub(super) fn trouble(&mut self, server: Option<usize>) {
+    pub(super) fn trouble(&mut self, server: Option<usize>, what: Trouble) {
         if let Some(server) = server {
-            self.ledger.trouble(server, self.now);
+            self.ledger.health(server).trouble(self.now, what);
+        }
+    }
+
+    /// The worker ends a connection, or the attempt to make one.
+    pub(super) fn on_given_up(&mut self, server: Option<usize>) {
+        if let Some(server) = server {
+            self.ledger.given_up(server, self.now);
+        }
+    }
+
+    /// A connect that was asked for at `since` has not succeeded so far.
+    pub(super) fn on_waited(&mut self, server: Option<usize>, since: Instant) {
+        if let Some(server) = server {
+            self.ledger.waited(server, since, self.now);
         }
     }
 

@@ -6,6 +6,7 @@ use crate::io::{Buffer, Chain, Errno, Fd, Mark, What};
 use crate::limits::{SEND_BYTES_MAX, SEND_PIECES_MAX};
 use crate::sim::buffers::Buffers;
 use crate::sim::faults::Fault;
+use crate::sim::health::Trouble;
 use crate::sim::network::Network;
 use crate::sim::pipe::{Readable, Writable};
 use crate::time::Instant;
@@ -21,11 +22,32 @@ pub(super) struct Operation {
 }
 
 pub(super) enum Work {
-    Accept { listener: Fd },
-    Connect { fd: Fd, server: Option<usize>, answered: Instant, deadline: Option<Instant> },
-    Recv { fd: Fd, link: usize, deadline: Option<Instant> },
-    Send { fd: Fd, link: usize, output: Chain, taken: usize, goal: usize },
-    Hangup { fd: Fd, link: usize },
+    Accept {
+        listener: Fd,
+    },
+    Connect {
+        fd: Fd,
+        server: Option<usize>,
+        since: Instant,
+        answered: Instant,
+        deadline: Option<Instant>,
+    },
+    Recv {
+        fd: Fd,
+        link: usize,
+        deadline: Option<Instant>,
+    },
+    Send {
+        fd: Fd,
+        link: usize,
+        output: Chain,
+        taken: usize,
+        goal: usize,
+    },
+    Hangup {
+        fd: Fd,
+        link: usize,
+    },
 }
 
 /// What a step of an operation brought.
@@ -104,8 +126,12 @@ pub(super) fn step_recv(operation: Operation, net: &mut Network, buffers: &mut B
     }
     match readable {
         Readable::Nothing => Step::GoesOn(operation, None),
-        Readable::End => Step::Over(received(Ok(Buffer::from_bytes(Bytes::new())), false)),
+        Readable::End => {
+            net.on_end(link, Trouble::Closed);
+            Step::Over(received(Ok(Buffer::from_bytes(Bytes::new())), false))
+        }
         Readable::Reset => {
+            net.on_end(link, Trouble::Reset);
             net.links[link].tell_reset();
             Step::Over(failed(libc::ECONNRESET))
         }
@@ -143,7 +169,9 @@ pub(super) fn step_send(operation: Operation, net: &mut Network) -> Step {
     }
     match net.links[link].ring_writable() {
         Writable::Broken => {
-            let errno = net.random.pick(&[libc::EPIPE, libc::ECONNRESET]);
+            let broken = [(libc::EPIPE, Trouble::BrokenPipe), (libc::ECONNRESET, Trouble::Reset)];
+            let (errno, what) = net.random.pick(&broken);
+            net.on_end(link, what);
             return Step::Over(sent(taken, errno, output));
         }
         Writable::Full if cancelled => {

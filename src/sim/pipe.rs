@@ -55,10 +55,15 @@ pub(super) struct Link {
     pub(super) up_written: usize,
     /// Whether the ring has a send in flight here.
     pub(super) is_sending: bool,
-    /// Whether the server has received requests, or parts of one, that it has not answered.
+    /// Whether the server has received requests, or parts of one, that it has not answered, or was
+    /// gone when they came.
     pub(super) is_asked: bool,
-    /// Where in all that the peer writes a reply begins that nobody has asked for.
-    pub(super) doubled_from: Option<usize>,
+    /// Whether the peer has done something for which the connection may end.
+    pub(super) is_at_fault: bool,
+    /// A reply that nobody has asked for, and where in all that the peer writes it begins.
+    pub(super) doubled: Option<(usize, Vec<u8>)>,
+    /// Where in all that the peer writes something begins that is no reply.
+    pub(super) garbage_from: Option<usize>,
 }
 
 impl Pipe {
@@ -101,7 +106,9 @@ impl Link {
             up_written: 0,
             is_sending: false,
             is_asked: false,
-            doubled_from: None,
+            is_at_fault: false,
+            doubled: None,
+            garbage_from: None,
         }
     }
 
@@ -137,13 +144,25 @@ impl Link {
         self.up.take(count)
     }
 
-    /// Whether the ring has begun to read a reply that nobody has asked for; told once. True in it
-    /// when a request was on its way, so that nobody could tell.
-    pub(super) fn read_doubled(&mut self) -> Option<bool> {
-        let begun = self.up_written - self.up.bytes.len();
-        self.doubled_from.take_if(|from| *from < begun)?;
-        // What was sent to a peer that had closed is answered with a reset, which destroys it.
-        Some(self.is_sending || self.is_asked || self.reset || !self.down.bytes.is_empty())
+    /// The reply that nobody has asked for, once the ring has begun to read it; told once.
+    pub(super) fn read_doubled(&mut self) -> Option<Vec<u8>> {
+        let begun = self.begun();
+        self.doubled.take_if(|(from, _)| *from < begun).map(|(_, reply)| reply)
+    }
+
+    /// Whether the ring has begun to read what is no reply.
+    pub(super) fn read_garbage(&self) -> bool {
+        self.garbage_from.is_some_and(|from| from < self.begun())
+    }
+
+    /// Whether a request is on its way, so that nobody can tell whose the next reply is.
+    pub(super) fn is_in_use(&self) -> bool {
+        self.is_sending || self.is_asked || !self.down.bytes.is_empty()
+    }
+
+    /// How many bytes of the peer's the ring has taken.
+    fn begun(&self) -> usize {
+        self.up_written - self.up.bytes.len()
     }
 
     /// The ring's side has seen the reset.
@@ -165,6 +184,7 @@ impl Link {
     }
 
     pub(super) fn ring_write(&mut self, data: &[u8]) {
+        self.is_asked = true;
         if self.peer_open {
             self.down.push(data);
         } else {
@@ -243,6 +263,7 @@ impl Link {
         self.peer_open = false;
         self.reset = true;
         self.up.lose_some(random);
+        self.is_asked |= !self.down.bytes.is_empty();
         self.down.bytes.clear();
     }
 }

@@ -11,6 +11,7 @@ use crate::sim::buffers::Buffers;
 use crate::sim::client::{Client, ClientScript, Outcome};
 use crate::sim::completions::Completions;
 use crate::sim::faults::{Fault, Faults};
+use crate::sim::health::Trouble;
 use crate::sim::network::Network;
 use crate::sim::operation::{Operation, Work, send_goal};
 use crate::sim::pipe::Writable;
@@ -136,6 +137,16 @@ impl SimRing {
         self.news.push_back(Event { token, what: What::Mail });
     }
 
+    /// How long the pool has its requests wait: nobody may give a server up earlier.
+    pub fn set_timeout(&mut self, timeout: Option<Duration>) {
+        self.net.ledger.set_timeout(timeout);
+    }
+
+    /// For how long after a failure the pool may leave a server out; `None`: it ejects nobody.
+    pub fn set_left_out(&mut self, time: Option<Duration>) {
+        self.net.ledger.set_left_out(time);
+    }
+
     /// The virtual time.
     pub fn now(&self) -> Instant {
         self.net.now
@@ -159,6 +170,12 @@ impl SimRing {
     /// Every key that a server was asked for, with the server's index, and when.
     pub fn keys(&self) -> impl Iterator<Item = (&[u8], usize, Instant)> {
         self.net.ledger.keys()
+    }
+
+    /// Panics when a server has carried out a client's requests about a key in another order than
+    /// they were sent in.
+    pub fn check_order(&self) {
+        self.net.ledger.check_order();
     }
 
     /// Requests that server `index` has carried out.
@@ -296,7 +313,7 @@ impl Ring for SimRing {
     ) -> Result<Fd, Errno> {
         let server = self.servers.iter().position(|server| server.address == *to);
         if self.net.happens(Fault::ConnectNoDescriptor) {
-            self.net.trouble(server);
+            self.net.trouble(server, Trouble::NoDescriptor);
             return Err(Errno(libc::EMFILE));
         }
         let link = self.net.connect();
@@ -307,9 +324,9 @@ impl Ring for SimRing {
         if let Some(deadline) = deadline
             && self.net.happens(Fault::ConnectTakesLong)
         {
-            answered = deadline;
+            answered = self.net.ledger.overdue_from(self.net.now).unwrap_or(deadline);
         }
-        let work = Work::Connect { fd, server, answered, deadline };
+        let work = Work::Connect { fd, server, since: self.net.now, answered, deadline };
         self.start(token, OpKind::Connect, work);
         Ok(fd)
     }
@@ -338,6 +355,10 @@ impl Ring for SimRing {
             return;
         };
         self.net.note_plain(Who::Operation(target), "cancel");
+        if let Work::Connect { server, since, .. } = operation.work {
+            self.net.on_waited(server, since);
+            self.net.on_given_up(server);
+        }
         operation.cancelled = !self.net.happens(Fault::CancelMissed);
     }
 
@@ -353,6 +374,7 @@ impl Ring for SimRing {
             }
             (Some(&Descriptor::Socket { link, .. }), How::Both) => {
                 self.net.links[link].ring_shut_both();
+                self.net.on_given_up(self.net.links[link].server);
             }
             (Some(Descriptor::Listener), _) => {}
             (Some(Descriptor::Closing { .. }) | None, _) => {

@@ -19,7 +19,8 @@ pub struct ServerScript {
     pub latency: Duration,
     /// Changes at a time from the beginning of the run.
     pub changes: Vec<(Duration, Change)>,
-    /// Mischief at the request of this number, counted from 1 over all connections.
+    /// Mischief at the request of this number, counted from 1 over all connections, unless
+    /// everything is calm by then.
     pub mischief: Vec<(u64, Mischief)>,
     /// What it wants to hear on each connection before anything else.
     pub wanted: redis::Wanted,
@@ -196,17 +197,14 @@ impl Server {
         }
         let place = net.random.pick(&ready);
         let pause = match net.happens(Fault::ServerPauses) {
-            true => {
-                net.trouble(Some(self.index));
-                PAUSE_MAX
-            }
+            true => PAUSE_MAX,
             false => self.latency,
         };
         self.connections[place].busy_until = net.now + net.random.time_up_to(pause);
         if net.happens(Fault::ServerResets) {
             let connection = self.connections.swap_remove(place);
+            net.links[connection.link].is_at_fault = true;
             net.links[connection.link].peer_reset(&mut net.random);
-            net.trouble(Some(self.index));
             net.note(Who::Server(self.index), "resets link", connection.link);
             return;
         }
@@ -253,7 +251,9 @@ impl Server {
             Readable::Nothing => {}
             Readable::Bytes(count) => {
                 let count = net.random.between(1, count);
-                connection.input.extend(link.peer_read(count));
+                let bytes = link.peer_read(count);
+                net.trace.add_bytes(&bytes);
+                connection.input.extend(bytes);
                 net.note(Who::Server(self.index), "reads # bytes", count);
                 connection.parse();
             }
@@ -319,7 +319,7 @@ impl Server {
             }
             None => self.data.carry_out(request, &mut findings),
         };
-        let planned = self.mischief.remove(&self.requests);
+        let planned = self.mischief.remove(&self.requests).filter(|_| !net.is_calm());
         let mischief = planned.or_else(|| Self::whim(net, reply.len()));
         net.ledger.carried_out(self.index, net.now, request, &reply, findings);
         match mischief {
@@ -334,8 +334,8 @@ impl Server {
     /// Answers as it should not.
     fn misbehave(&mut self, place: usize, mischief: Mischief, reply: &[u8], net: &mut Network) {
         let who = Who::Server(self.index);
-        net.trouble(Some(self.index));
         let connection = &mut self.connections[place];
+        let link = &mut net.links[connection.link];
         match mischief {
             Mischief::Stalls { time } => {
                 connection.output.extend(reply);
@@ -351,11 +351,15 @@ impl Server {
                 connection.again = Some((net.now + after, reply.to_vec()));
             }
             Mischief::AnswersGarbage => {
+                link.is_at_fault = true;
+                let from = link.up_written + connection.output.len();
+                link.garbage_from = link.garbage_from.or(Some(from));
                 net.count(Fault::ServerAnswersGarbage);
                 net.note_plain(who, "answers garbage");
                 connection.output.extend(net.random.pick(&GARBAGE));
             }
             Mischief::HalfCloses => {
+                link.is_at_fault = true;
                 net.count(Fault::ServerHalfCloses);
                 net.note_plain(who, "half-closes");
                 connection.then = Then::HalfClose;
@@ -374,7 +378,8 @@ impl Server {
         net.note(Who::Server(self.index), "answers again with # bytes", reply.len());
         let connection = &mut self.connections[place];
         let link = &mut net.links[connection.link];
-        link.doubled_from = Some(link.up_written + connection.output.len());
+        link.is_at_fault = true;
+        link.doubled = Some((link.up_written + connection.output.len(), reply.to_vec()));
         connection.output.extend(reply);
     }
 
@@ -390,7 +395,6 @@ impl Server {
                 self.change(Change::Dies { resets }, net);
             }
             Then::Close => {
-                net.trouble(Some(self.index));
                 self.connections.swap_remove(place);
                 net.links[link].peer_close(&mut net.random);
             }
@@ -407,6 +411,7 @@ impl Server {
                 net.note(who, "dies with # connections", self.connections.len());
                 for connection in self.connections.drain(..) {
                     let link = &mut net.links[connection.link];
+                    link.is_at_fault = true;
                     match resets {
                         true => link.peer_reset(&mut net.random),
                         false => link.peer_close(&mut net.random),
@@ -437,7 +442,8 @@ impl Server {
                 net.note(who, "is empty after # requests", self.requests as usize);
             }
         }
-        net.ledger.set_down(self.index, self.stalled || self.door != Door::Open, net.now);
+        let is_slow = self.stalled || self.door == Door::Silent;
+        net.ledger.health(self.index).set_slow(is_slow, net.now);
     }
 
     fn plan(&mut self, time: Instant, change: Change) {

@@ -31,8 +31,6 @@ pub struct Settings {
     pub faults: Faults,
     /// From when on nothing goes wrong any more, from the beginning of the run.
     pub calm_from: Option<Duration>,
-    /// How long after a server's trouble requests may still fail for it.
-    pub grace: Duration,
     /// Whether it is a failure when a client waits and nothing but ticks is left to happen.
     pub ticks_heal_nothing: bool,
 }
@@ -50,7 +48,6 @@ impl Default for Settings {
             trace_notes_max: 1000,
             faults: Faults::default(),
             calm_from: None,
-            grace: Duration::from_millis(500),
             ticks_heal_nothing: false,
         }
     }

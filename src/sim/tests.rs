@@ -388,6 +388,24 @@ fn a_receive_before_the_connect_is_over_is_caught() {
 }
 
 #[test]
+#[should_panic(expected = "to half a request")]
+fn a_reply_before_the_whole_request_is_caught() {
+    // The client writes on before it reads, or reads first: a coin decides.
+    for seed in 0..20 {
+        let mut ring = SimRing::new(seed, Settings::default());
+        let listener = ring.listen();
+        let request = [PING, b"and more"].concat();
+        let script = ClientScript::new(listener, vec![Exchange::new(request, b"+PONG\r\n".into())]);
+        let pause = Duration::from_millis(1);
+        ring.add_client(ClientScript { cut: Cut::After(PING.len()), pause, ..script });
+        let mut echo = Echo::new(ring, listener);
+        while !echo.ring.is_quiet() {
+            echo.turn();
+        }
+    }
+}
+
+#[test]
 #[should_panic(expected = "to \"*1")]
 fn a_wrong_reply_is_caught() {
     let mut ring = SimRing::new(1, Settings::default());

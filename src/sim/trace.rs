@@ -78,7 +78,20 @@ impl Trace {
         self.fingerprint
     }
 
+    /// Bytes that went from one to another.
+    pub(super) fn add_bytes(&mut self, bytes: &[u8]) {
+        self.add(bytes.len() as u64);
+        for piece in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word[..piece.len()].copy_from_slice(piece);
+            self.add(u64::from_le_bytes(word));
+        }
+    }
+
     pub(super) fn note_event(&mut self, at: Instant, token: Token, what: &What) {
+        if let What::Received { data: Ok(data), .. } = what {
+            self.add_bytes(data);
+        }
         let (what, count) = in_words(what);
         self.push(Note { at, who: Who::Operation(token), what, count });
     }
@@ -93,14 +106,34 @@ impl Trace {
             Count::Number(number) => number,
             Count::Failed(errno) => -i64::from(errno.0),
         };
-        for part in [note.at.as_nanos(), note.what.len() as u64, number.cast_unsigned()] {
-            self.fingerprint = (self.fingerprint ^ part).wrapping_mul(FNV_PRIME);
+        let (kind, who) = note.who.in_numbers();
+        for part in [note.at.as_nanos(), kind, who, number.cast_unsigned()] {
+            self.add(part);
         }
+        self.add_bytes(note.what.as_bytes());
         if self.notes.len() >= self.notes_max {
             self.notes.pop_front();
         }
         if self.notes_max > 0 {
             self.notes.push_back(note);
+        }
+    }
+
+    fn add(&mut self, part: u64) {
+        self.fingerprint = (self.fingerprint ^ part).wrapping_mul(FNV_PRIME).rotate_left(29);
+    }
+}
+
+impl Who {
+    /// Its kind, and which one.
+    fn in_numbers(self) -> (u64, u64) {
+        match self {
+            Who::Operation(token) => (0, token.to_user_data()),
+            Who::Descriptor(fd) => (1, fd.0 as u64),
+            Who::Client(index) => (2, index as u64),
+            Who::Server(index) => (3, index as u64),
+            Who::Worker => (4, 0),
+            Who::Fault(fault) => (5, fault as u64),
         }
     }
 }
@@ -227,6 +260,36 @@ mod tests {
     use super::*;
     use crate::io::Buffer;
     use crate::token::Key;
+
+    #[test]
+    fn the_fingerprint_tells_all_that_happened() {
+        let print = |act: &dyn Fn(&mut Trace)| {
+            let mut trace = Trace::new(0);
+            act(&mut trace);
+            trace.fingerprint()
+        };
+        let at = Instant::from_nanos(1);
+        let recv = |role, data: &'static [u8]| {
+            let token = Key::new(role, 2, 5).token(OpKind::Recv);
+            let data = Ok(Buffer::from_bytes(bytes::Bytes::from_static(data)));
+            let what = What::Received { data, more: true };
+            print(&|trace| trace.note_event(at, token, &what))
+        };
+        let all = [
+            print(&|_| {}),
+            print(&|trace| trace.note(at, Who::Client(0), "reads", 1)),
+            print(&|trace| trace.note(at, Who::Client(1), "reads", 1)),
+            print(&|trace| trace.note(at, Who::Server(0), "reads", 1)),
+            print(&|trace| trace.note(at, Who::Client(0), "waits", 1)),
+            print(&|trace| trace.note(at, Who::Client(0), "reads", 2)),
+            print(&|trace| trace.note(Instant::from_nanos(2), Who::Client(0), "reads", 1)),
+            recv(Role::Client, b"PING"),
+            recv(Role::Client, b"PONG"),
+            recv(Role::Server, b"PING"),
+        ];
+        let different: std::collections::BTreeSet<u64> = all.into_iter().collect();
+        assert_eq!(different.len(), all.len());
+    }
 
     #[test]
     fn a_report_says_who_did_what_and_how_much() {

@@ -8,6 +8,7 @@ use crate::limits::TICK_MS;
 use crate::sim::client::Client;
 use crate::sim::completions::last;
 use crate::sim::faults::Fault;
+use crate::sim::health::Trouble;
 use crate::sim::operation::{Operation, Step, Work, step_hangup, step_recv, step_send};
 use crate::sim::ring::{Descriptor, SimRing};
 use crate::sim::server::Door;
@@ -238,23 +239,24 @@ impl SimRing {
     }
 
     fn step_connect(&mut self, operation: Operation, fd: Fd, server: Option<usize>) -> Step {
-        let Work::Connect { answered, deadline, .. } = operation.work else {
+        let Work::Connect { since, answered, deadline, .. } = operation.work else {
             unreachable!("a connect")
         };
         let door = self.door(server);
         let answered = answered <= self.net.now && door != Door::Silent;
         let overdue = operation.cancelled || deadline.is_some_and(|time| time <= self.net.now);
         let succeeds = answered && door == Door::Open;
-        if overdue {
-            // Even if it succeeds, what waits for it is overdue as well.
-            self.net.trouble(server);
+        if overdue && !operation.cancelled {
+            // Even if it succeeds, what waits for it is overdue as well. A worker that has called
+            // it off has its reasons, and makes no excuse by it.
+            self.net.on_waited(server, since);
         }
         if overdue && !(succeeds && self.net.happens(Fault::ConnectBeatsCancel)) {
             return Step::Over(What::Connected(Err(Errno(libc::ECANCELED))));
         }
         if self.net.happens(Fault::ConnectFails) {
-            self.net.trouble(server);
-            let errno = self.net.random.pick(&CONNECT_FAILURES);
+            let (errno, what) = self.net.random.pick(&CONNECT_FAILURES);
+            self.net.trouble(server, what);
             return Step::Over(What::Connected(Err(Errno(errno))));
         }
         match (door, server, self.descriptors.get_mut(&fd)) {
@@ -266,7 +268,7 @@ impl SimRing {
             }
             _ => {
                 self.net.count(Fault::ServerRefuses);
-                self.net.trouble(server);
+                self.net.trouble(server, Trouble::Refused);
                 Step::Over(What::Connected(Err(Errno(libc::ECONNREFUSED))))
             }
         }
@@ -327,8 +329,12 @@ const TURN_TIME_MAX: Duration = Duration::from_micros(20);
 const STEP_TIME_MAX: Duration = Duration::from_micros(5);
 
 /// What a connect may fail with, besides a refusal and its deadline.
-const CONNECT_FAILURES: [i32; 4] =
-    [libc::ETIMEDOUT, libc::EHOSTUNREACH, libc::ENETUNREACH, libc::EADDRNOTAVAIL];
+const CONNECT_FAILURES: [(i32, Trouble); 4] = [
+    (libc::ETIMEDOUT, Trouble::TimedOut),
+    (libc::EHOSTUNREACH, Trouble::NoRoute),
+    (libc::ENETUNREACH, Trouble::NoNetwork),
+    (libc::EADDRNOTAVAIL, Trouble::NoPort),
+];
 
 /// For how long others have all descriptors, at most.
 const SCARCE_MAX: Duration = Duration::from_millis(150);

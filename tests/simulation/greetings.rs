@@ -41,8 +41,9 @@ pub fn nothing_reaches_a_server_before_its_greeting_is_over(seed: u64) -> Tally 
     for client in 0..3 {
         let mut exchanges = Vec::new();
         for number in 0..10u32 {
-            let key = world.key_on(number as usize % 2, &format!("c{client}n{number}"));
-            let failed = Reply::Error("ERR ");
+            let server = number as usize % 2;
+            let key = world.key_on(server, &format!("c{client}n{number}"));
+            let failed = Reply::Failure(vec![server]);
             let begin = ms(100) * number;
             exchanges.push(set(&key, &key).or(failed.clone()).not_before(begin));
             let null = Reply::Exactly(NULL.into());

@@ -111,7 +111,7 @@ pub fn a_reply_is_not_for_a_request_that_was_not_sent(seed: u64) -> Tally {
         (number, Mischief::AnswersAgain { after })
     });
     let server = ServerScript { mischief: again.collect(), ..ServerScript::default() };
-    let settings = Settings { grace: ms(1), connect_time: Duration::ZERO, ..Settings::default() };
+    let settings = Settings { connect_time: Duration::ZERO, ..Settings::default() };
     let mut world = World::new(seed, settings, vec![server, ServerScript::default()]);
     let key = world.key_on(0, "key");
     let swap = |number: u64| {

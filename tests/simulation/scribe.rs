@@ -39,7 +39,7 @@ impl Scribe {
     }
 
     fn exchange(&mut self, world: &World) -> Exchange {
-        match self.random.below(18) {
+        match self.random.below(19) {
             0 | 1 => {
                 let key = self.key("t");
                 self.store(world, &key)
@@ -62,6 +62,7 @@ impl Scribe {
                 self.scan(world, &key)
             }
             9 => self.get(world),
+            18 => self.increment(world),
             10 | 11 => self.get_many(world),
             12 => self.store_many(world),
             13 => {
@@ -109,7 +110,7 @@ impl Scribe {
 
     fn range_end(&mut self) -> Vec<u8> {
         self.count += 1;
-        range_end(self.client as u64 * READS_MAX + self.count)
+        range_end(self.client as u64, self.count)
     }
 
     fn range(&mut self, world: &World, name: &[u8], key: &[u8]) -> Exchange {
@@ -128,7 +129,7 @@ impl Scribe {
     }
 
     fn get_many(&mut self, world: &World) -> Exchange {
-        let keys = self.keys();
+        let keys = self.keys_looked_for();
         let bytes = with_keys(b"MGET", &keys);
         // A single key is asked for as it is, and answered as it was.
         self.sealed(world, bytes, Reply::AllFound(keys.clone()), &keys)
@@ -144,8 +145,15 @@ impl Scribe {
     }
 
     fn count(&mut self, world: &World, name: &[u8]) -> Exchange {
-        let keys = self.keys();
+        let keys = self.keys_looked_for();
         self.sealed(world, with_keys(name, &keys), Reply::Count(keys.clone()), &keys)
+    }
+
+    /// A counter that nobody else counts by.
+    fn increment(&mut self, world: &World) -> Exchange {
+        let key = self.mark_key();
+        let answered = Reply::Answered(key.clone());
+        self.sealed(world, request(&[b"INCR", &key]), answered, &[key])
     }
 
     /// What the proxy answers by itself.
@@ -197,6 +205,30 @@ impl Scribe {
         (0..self.random.between(1, 5)).map(|_| self.key("t")).collect()
     }
 
+    /// Keys to look for. In half of the cases one is a mark that nobody stores: by it the servers
+    /// know the request, which may be for this one alone.
+    fn keys_looked_for(&mut self) -> Vec<Vec<u8>> {
+        let mut keys = self.keys();
+        if self.random.chance(500) {
+            let mark = self.mark_key();
+            match self.random.chance(300) {
+                true => keys = vec![mark],
+                false => keys.insert(self.random.below(keys.len() + 1), mark),
+            }
+        }
+        keys
+    }
+
+    /// A mark of its own, now and then at the server of this client's tagged keys.
+    fn mark_key(&mut self) -> Vec<u8> {
+        self.count += 1;
+        let name = match self.random.chance(500) {
+            true => format!("{{c{}}}n{}", self.client, self.count),
+            false => format!("c{}n{}", self.client, self.count),
+        };
+        marked(&name, b"")
+    }
+
     /// A value that bears a mark and is full of what a parser might trip over.
     fn value(&mut self) -> Vec<u8> {
         self.count += 1;
@@ -209,6 +241,3 @@ impl Scribe {
 fn mark(value: &[u8]) -> Vec<u8> {
     mark_of(value).expect("every value bears one").to_vec()
 }
-
-/// No client has as many requests.
-const READS_MAX: u64 = 1_000_000;

@@ -117,7 +117,6 @@ fn settings(random: &mut Random, storm: Option<&Storm>, dealt: bool) -> Settings
         buffer_bytes: random.pick(&[3, 64, 1024, 16_384]),
         connect_time: random.pick(&[Duration::ZERO, ms(1), ms(20)]),
         calm_from: storm.map(|storm| storm.over),
-        grace: storm.map_or(Duration::ZERO, Storm::grace),
         accepted_max,
         ticks_heal_nothing,
         faults,

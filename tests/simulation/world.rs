@@ -9,7 +9,7 @@ use ringcracker::config::Secret;
 use ringcracker::distribution::{DistributionKind, Node, RoutingTable};
 use ringcracker::hash::{HashKind, HashTag};
 use ringcracker::io::{Address, Destination, Fd, KeepAlive};
-use ringcracker::limits::{Limits, REQUESTS_PER_TURN, STASH_BYTES_MAX};
+use ringcracker::limits::{Limits, PROBE_TIME, REQUESTS_PER_TURN, STASH_BYTES_MAX, TICK_MS};
 use ringcracker::proto::Protocol;
 use ringcracker::proxy::{self, Holdings, PoolSetup};
 use ringcracker::sim::{
@@ -169,7 +169,9 @@ impl World {
     }
 
     /// Turns the worker until every client is gone and nothing is left of it.
-    pub fn run(self) -> Finished {
+    pub fn run(mut self) -> Finished {
+        self.ring.set_timeout(self.timeout);
+        self.ring.set_left_out(self.left_out());
         let (number, workers) = if self.dealt { (1, 2) } else { (0, 1) };
         let shared = Shared::new(workers, 2).expect("an eventfd can be made");
         let shared = Arc::new(shared.with_health(Health::new(vec![self.ejection(), None])));
@@ -251,6 +253,15 @@ impl World {
         std::iter::once(pool).chain(self.second.map(|_| second)).collect()
     }
 
+    /// For how long after a failure a server may be left out: up to the tick behind its time, and
+    /// while a probe goes on.
+    fn left_out(&self) -> Option<Duration> {
+        self.ejection.map(|ejecting| {
+            let probe = self.timeout.unwrap_or(PROBE_TIME) + TICK;
+            ejecting.retry_after.max(TICK) + if ejecting.probe { probe } else { Duration::ZERO }
+        })
+    }
+
     fn ejection(&self) -> Option<Ejection> {
         self.ejection.map(|ejecting| Ejection {
             pool: "pool".to_owned(),
@@ -318,6 +329,7 @@ impl Guide {
                 assert_eq!(self.shared.clients(), 0, "no client is counted");
                 assert_eq!(self.heard, sent, "signals are told of once, in order");
                 check_keys(&mut worker, plan.routing.as_ref(), plan.second);
+                worker.ring().inner_mut().check_order();
                 check_promptness(&mut worker, plan.prompt_from);
                 let bytes = memory::held() - self.before_bytes;
                 assert!(bytes <= LEFT_BYTES, "{bytes} bytes are left of everything");
@@ -521,3 +533,6 @@ const STOP_TURNS_MAX: usize = 1000;
 
 /// No request and no reply of any world is larger.
 const LARGEST_BYTES: usize = 256 << 10;
+
+/// How often a worker looks at its clocks.
+const TICK: Duration = Duration::from_millis(TICK_MS);
