@@ -5,7 +5,7 @@ use std::time::Duration;
 use ringcracker::sim::{Change, Random, ServerScript, Settings, marked};
 use ringcracker::time::Instant;
 
-use crate::scenarios::{REFUSED, ms, set};
+use crate::scenarios::{REFUSED, case, ms, set};
 use crate::tally::Tally;
 use crate::world::{Ejecting, World};
 
@@ -16,7 +16,7 @@ pub fn a_server_is_ejected_and_returns_to_the_millisecond(seed: u64) -> Tally {
     let limit = random.between(1, 4);
     let (retry, rounds) = (ms(random.between(200, 300) as u64), random.between(1, 2));
     let back = retry * rounds as u32 - retry / 2;
-    let gone = Change::Dies { resets: seed.is_multiple_of(2) };
+    let gone = Change::Dies { resets: case(seed).is_multiple_of(2) };
     let server = ServerScript {
         changes: vec![(ms(1), gone), (back, Change::Returns)],
         ..Default::default()

@@ -13,7 +13,7 @@ use ringcracker::time::Instant;
 use ringcracker::worker::{Shared, Worker};
 
 use crate::memory::Outside;
-use crate::scenarios::{TIMED_OUT, get, manner, ms, set, slow, slowest_error};
+use crate::scenarios::{TIMED_OUT, case, get, manner, ms, set, slow, slowest_error};
 use crate::tally::Tally;
 use crate::world::{PORT, World, address, at};
 
@@ -85,9 +85,11 @@ fn inet(server: usize) -> SocketAddr {
 /// A name that stands for nothing fails its requests and no others; once it stands for a server
 /// that one is used, and after its end whichever the name stands for then.
 pub fn a_name_is_looked_up_at_each_connect(seed: u64) -> Tally {
-    let dies = (ms(2000), Change::Dies { resets: seed.is_multiple_of(2) });
+    let dies = (ms(2000), Change::Dies { resets: case(seed).is_multiple_of(2) });
     let first = ServerScript { changes: vec![dies], ..slow() };
-    let settings = Settings { faults: Faults::harmless(), ..Settings::default() };
+    // A client that waits for its accept may come when the name stands for something.
+    let faults = Faults::harmless().with(Fault::AcceptNoDescriptor, 0);
+    let settings = Settings { faults, ..Settings::default() };
     let mut world = World::new(seed, settings, vec![first, slow(), slow()]);
     world.preconnect = world.random.chance(500);
     world.timeout = world.random.pick(&[None, Some(ms(400))]);

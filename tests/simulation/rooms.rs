@@ -3,7 +3,7 @@
 use ringcracker::sim::{ClientScript, Ended, Exchange, Fault, Faults, REFUSAL, Settings, request};
 
 use crate::author::Author;
-use crate::scenarios::{faulty, ms, slow};
+use crate::scenarios::{case, faulty, ms, slow};
 use crate::tally::Tally;
 use crate::world::World;
 
@@ -47,7 +47,7 @@ pub fn only_so_many_clients_are_let_in(seed: u64) -> Tally {
 pub fn a_listener_leads_to_its_own_pool(seed: u64) -> Tally {
     let mut world = World::new(seed, faulty(), vec![slow(); 2]);
     world.server_connections = world.random.between(1, 2) as u32;
-    world.preconnect = seed.is_multiple_of(3);
+    world.preconnect = case(seed).is_multiple_of(3);
     let second = world.add_second_pool(slow());
     for client in 0..6 {
         let (name, listener) = match client % 2 {
