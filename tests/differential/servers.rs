@@ -101,7 +101,8 @@ fn next(number: usize, stream: &mut impl BufRead) -> Option<(Request, Vec<u8>)> 
             let len = length(&line(stream)?)?;
             request.push(bytes(stream, len)?);
         }
-        // Whether a name is sent in lower case is the proxy's affair.
+        // nutcracker sends the names of what it might take apart in lower case, also where there is
+        // one part only, which the other forwards as it is. Servers do not care.
         request.first_mut()?.make_ascii_lowercase();
         let reply = redis_reply(number, &request);
         return Some((request, reply));
