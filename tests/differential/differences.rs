@@ -22,8 +22,8 @@ struct Difference {
     ours: &'static str,
 }
 
-/// The pools, in their order. Of the first, the third and the fourth, server `one` holds `1:item`,
-/// and `two` holds `0:item`, `loading` and `wrong1`.
+/// The pools, in their order. In each, server `one` holds `1:item` and `~end`, and `two` holds
+/// `0:item`, `loading` and `wrong1`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Pool {
     Redis,
@@ -31,9 +31,11 @@ enum Pool {
     Half,
     Password,
     Memcached,
+    /// Server `two` is down.
+    HalfMemcached,
 }
 
-use Pool::{Half, Memcached, Password, Redis};
+use Pool::{Half, HalfMemcached, Memcached, Password, Redis};
 
 const UNKNOWN_OR_ARITY: &str = "a command it does not know, or a wrong number of arguments";
 const ACROSS: &str = "`SDIFF`, `PFCOUNT`, `RPOPLPUSH`, `EVAL`, … with keys on several servers";
@@ -41,7 +43,7 @@ const MALFORMED: &str = "malformed requests";
 const MEMCACHED_LINE: &str = "a memcached line that is wrong, or unknown, or that a server refuses";
 const MEMCACHED_MORE: &str = "`gat`, `gats`, `stats`, `flush_all`, `verbosity` of memcached";
 
-const DIFFERENCES: [Difference; 27] = [
+const DIFFERENCES: [Difference; 28] = [
     Difference {
         row: UNKNOWN_OR_ARITY,
         to: Redis,
@@ -200,6 +202,13 @@ const DIFFERENCES: [Difference; 27] = [
         ours: "CLIENT_ERROR bad data chunk|ERROR|",
     },
     Difference {
+        row: "a memcached `get` of several keys when a server is down",
+        to: HalfMemcached,
+        request: || b"get 1:item 0:item\r\n".to_vec(),
+        theirs: "SERVER_ERROR Connection refused|closed [one: get 1:item]",
+        ours: "SERVER_ERROR Connection refused| [one: get 1:item]",
+    },
+    Difference {
         row: MEMCACHED_MORE,
         to: Memcached,
         request: || b"gat 0 1:item\r\n".to_vec(),
@@ -260,17 +269,26 @@ fn world() -> (World, Port) {
         let mut line = |name| Line::named(&servers.add_tcp("127.0.0.1:0").expect("free"), 1, name);
         vec![line("one"), line("two")]
     });
-    world.add_pool(on_tcp(0), &[]);
     let dead = Port::free();
-    let down = Line::named(&format!("127.0.0.1:{}", dead.number()), 1, "two");
-    let two = std::mem::replace(&mut world.lines[1], down);
-    world.add_pool(on_tcp(0), &[]);
-    world.lines[1] = two;
-    world.add_pool(on_tcp(0), &["redis_auth: secret", "redis_db: 3"]);
-    let before = world.config.len();
-    world.add_pool(on_tcp(0), &[]);
-    let memcached = world.config.split_off(before).replace("redis: true", "redis: false");
-    world.config.push_str(&memcached);
+    let mut down = Line::named(&format!("127.0.0.1:{}", dead.number()), 1, "two");
+    for to in [Redis, Half, Password, Memcached, HalfMemcached] {
+        assert_eq!(world.pools.len(), to as usize);
+        let before = world.config.len();
+        let is_half = matches!(to, Half | HalfMemcached);
+        if is_half {
+            std::mem::swap(&mut world.lines[1], &mut down);
+        }
+        let lines: &[&str] =
+            if to == Password { &["redis_auth: secret", "redis_db: 3"] } else { &[] };
+        world.add_pool(on_tcp(0), lines);
+        if is_half {
+            std::mem::swap(&mut world.lines[1], &mut down);
+        }
+        if matches!(to, Memcached | HalfMemcached) {
+            let pool = world.config.split_off(before).replace("redis: true", "redis: false");
+            world.config.push_str(&pool);
+        }
+    }
     (world, dead)
 }
 
@@ -279,11 +297,14 @@ fn outcome(world: &World, to: Pool, request: &[u8]) -> String {
     if to == Password {
         assert_eq!(client.call(&["AUTH", "secret"]), Reply::status("OK"));
     }
-    let mark = if to == Memcached { b"get ~end\r\n".to_vec() } else { words("PING") };
+    let mark = match to {
+        Redis | Half | Password => words("PING"),
+        Memcached | HalfMemcached => b"get ~end\r\n".to_vec(),
+    };
     client.send(&[request, &mark].concat());
     let mut said = read_to_mark(&mut client);
-    if to == Half && !said.ends_with("closed") {
-        // nutcracker ends this connection behind the replies to all that it had read; that this
+    if matches!(to, Half | HalfMemcached) && !said.ends_with("closed") {
+        // nutcracker ends such a connection behind the replies to all that it had read; that this
         // cannot be sent any more is heard when reading too.
         let _ = client.try_send(&mark);
         said.push_str(&read_to_mark(&mut client));
@@ -310,7 +331,12 @@ fn read_to_mark(client: &mut Client) -> String {
     let mut said = String::new();
     loop {
         match client.try_line() {
-            Ok(line) if line == b"+PONG\r\n" || line.starts_with(b"VALUE ~end ") => return said,
+            Ok(line) if line == b"+PONG\r\n" => return said,
+            Ok(line) if line.starts_with(b"VALUE ~end ") => {
+                // Its value and its `END`.
+                let ends = (0..2).any(|_| client.try_line().is_err());
+                return if ends { said + "closed" } else { said };
+            }
             Ok(line) => said.push_str(&streams::text(&[line.trim_ascii_end().to_vec()])),
             Err(_) => return said + "closed",
         }
