@@ -5,6 +5,7 @@
 //! flag that the program does not have is refused, never ignored; the refusals are nutcracker's.
 
 pub mod describe;
+pub mod locate;
 
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
@@ -32,6 +33,11 @@ pub struct Cli {
     /// check the configuration file and exit
     #[argh(switch, short = 't')]
     pub test_conf: bool,
+
+    /// say for each key of this file (- for standard input; one a line) which server it belongs to,
+    /// and exit
+    #[argh(option, from_str_fn(locate_file))]
+    pub locate: Option<PathBuf>,
 
     /// worker threads, or auto for one per processor (default: 1)
     #[argh(option, default = "Workers::Count(NonZeroUsize::MIN)", from_str_fn(workers))]
@@ -338,6 +344,10 @@ fn pid_file(text: &str) -> Result<PathBuf, String> {
     required(text, "option -p requires a file name").map(PathBuf::from)
 }
 
+fn locate_file(text: &str) -> Result<PathBuf, String> {
+    required(text, "option --locate requires a file name").map(PathBuf::from)
+}
+
 fn required(text: &str, otherwise: &str) -> Result<String, String> {
     if text.is_empty() { Err(otherwise.to_owned()) } else { Ok(text.to_owned()) }
 }
@@ -360,7 +370,7 @@ const DRAIN_SECONDS_MAX: u64 = 86_400;
 /// The smallest and the largest buffer of nutcracker (`MBUF_MIN_SIZE` in `nc_mbuf.h`).
 const MBUF_BYTES: (u32, u32) = (512, 16 << 20);
 
-const FLAGS: [Flag; 15] = [
+const FLAGS: [Flag; 16] = [
     Flag::new('h', "help", Takes::Nothing),
     Flag::new('V', "version", Takes::Nothing),
     Flag::new('t', "test-conf", Takes::Nothing),
@@ -374,6 +384,7 @@ const FLAGS: [Flag; 15] = [
     Flag::new('a', "stats-addr", Takes::Text),
     Flag::new('p', "pid-file", Takes::FileName),
     Flag::new('m', "mbuf-size", Takes::Number),
+    Flag::long("locate", Takes::FileName),
     Flag::long("workers", Takes::Number),
     Flag::long("drain-seconds", Takes::Number),
 ];

@@ -2,10 +2,13 @@
 
 mod start;
 
+use std::fs::File;
+use std::io::{self, BufReader, BufWriter};
+use std::path::Path;
 use std::process::ExitCode;
 
-use ringcracker::cli::{self, describe};
-use ringcracker::config;
+use ringcracker::cli::{self, describe, locate};
+use ringcracker::config::{self, Config};
 
 fn main() -> ExitCode {
     let cli = match cli::parse(std::env::args_os()) {
@@ -35,11 +38,26 @@ fn main() -> ExitCode {
         eprintln!("ringcracker: configuration file '{file}' syntax is ok");
         return ExitCode::SUCCESS;
     }
-    match start::run(&cli, &config) {
+    let result = match &cli.locate {
+        Some(keys) => locate_keys(&config, keys).map_err(|why| why.to_string()),
+        None => start::run(&cli, &config).map_err(|why| why.to_string()),
+    };
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
             eprintln!("ringcracker: {why}");
             ExitCode::FAILURE
         }
     }
+}
+
+/// Says on standard output where the keys of a file belong, `-` being standard input.
+fn locate_keys(config: &Config, keys: &Path) -> io::Result<()> {
+    let mut lines = BufWriter::new(io::stdout().lock());
+    if keys == Path::new("-") {
+        return locate::locate(config, &mut io::stdin().lock(), &mut lines);
+    }
+    let failed = |why| io::Error::other(format!("keys '{}': {why}", keys.display()));
+    let file = File::open(keys).map_err(failed)?;
+    locate::locate(config, &mut BufReader::new(file), &mut lines)
 }

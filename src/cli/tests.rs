@@ -10,6 +10,7 @@ fn defaults() -> Cli {
     Cli {
         conf_file: "conf/nutcracker.yml".into(),
         test_conf: false,
+        locate: None,
         workers: Workers::Count(NonZeroUsize::MIN),
         drain_seconds: Duration::from_secs(5),
         daemonize: false,
@@ -135,7 +136,7 @@ fn help_is_no_fault() {
 
 #[test]
 fn what_is_not_understood_is_named_in_nutcrackers_words() {
-    let cases: [(&[&str], &str); 24] = [
+    let cases: [(&[&str], &str); 26] = [
         (&["-x"], "invalid option -- 'x'"),
         (&["-tx"], "invalid option -- 'x'"),
         (&["-té"], "invalid option -- 'é'"),
@@ -159,6 +160,8 @@ fn what_is_not_understood_is_named_in_nutcrackers_words() {
         (&["-m", "0"], "option -m requires a non-zero number"),
         (&["-m", "x': y"], "option -m requires a non-zero number"),
         (&["-m", "511"], "mbuf chunk size must be between 512 and 16777216 bytes"),
+        (&["--locate"], "option --locate requires a file name"),
+        (&["--locate="], "option --locate requires a file name"),
         (&["--drain-seconds", "1s"], "option --drain-seconds requires a number from 0 to 86400"),
     ];
     for (words, what) in cases {
