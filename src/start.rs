@@ -222,8 +222,9 @@ fn run_other(setup: Setup, options: Options, ready: Sender<()>) -> Result<(), St
     let mut worker = Worker::new(ring, setup);
     loop {
         match worker.turn() {
-            Ok(Running::On | Running::Signal(_)) => {}
-            Ok(Running::Drained | Running::Stop) => break,
+            // Who has drained still turns clients away that come by mail.
+            Ok(Running::On | Running::Signal(_) | Running::Drained) => {}
+            Ok(Running::Stop) => break,
             Err(why) => {
                 error!("worker {number}: the ring failed: {why:?}");
                 shared.stop();

@@ -34,6 +34,7 @@ pub(crate) fn broadcast(
     let gather = Gather::new(split, connections.len(), Vec::new());
     let sequence = account.pipeline.push_gather(gather, request_bytes);
     pools.counters.fragments += connections.len() as u64;
+    pools.figures.pool(account.pool).fragments += connections.len() as u64;
     let request = request.to_vec();
     for (number, &connection) in connections.iter().enumerate() {
         let waiter = Waiter { fragment: number as u32, ..Waiter::new(client, sequence, pools.now) };

@@ -68,7 +68,8 @@ fn add_server(figures: &mut Figures, server: &mut Server) {
     add_tally(figures, server);
 }
 
-fn add_tally(figures: &mut Figures, server: &mut Server) {
+/// Adds what a server connection has counted since the last time.
+pub(crate) fn add_tally(figures: &mut Figures, server: &mut Server) {
     let Tally { requests, request_bytes, responses, response_bytes } =
         std::mem::take(&mut server.tally);
     let sum = figures.server(server.pool, server.number);

@@ -9,7 +9,7 @@ use crate::io::{Buffer, Mark};
 use crate::limits::PROBE_TIME;
 use crate::proto::Protocol;
 use crate::proxy::pools::Pools;
-use crate::proxy::server::{PROBE_LANE, Phase, Server, Waiter};
+use crate::proxy::server::{PROBE_LANE, Server, Tally, Waiter};
 use crate::proxy::{Proxy, Want};
 use crate::time::Instant;
 use crate::token::{Key, Role};
@@ -83,6 +83,8 @@ impl Pools {
         let server = self.server_for_output(key);
         server.queue(nobody, question.len() as u64);
         server.output.push_copy(question);
+        // The figures are of clients' requests.
+        server.tally = Tally::default();
     }
 
     /// The reply to a probe has come, whose end is `end`.
@@ -92,7 +94,7 @@ impl Pools {
             Some(Vital::Answered) => Vital::ProbePassed,
             Some(_) | None => Vital::ProbeFailed,
         };
-        server.phase = Phase::Leaving;
+        server.leave();
         self.signs.push(Sign { pool: server.pool, server: server.number, what });
         self.wants.push(Want::Close(key));
     }
@@ -138,10 +140,16 @@ fn verdict(server: &Server, end: &[u8], ejecting: Ejecting) -> Option<Vital> {
     if before.len() as u64 + end.len() as u64 != server.parser.reply_bytes() {
         return None;
     }
-    let mut first = Vec::with_capacity(WORD_BYTES_MAX);
+    let mut joined = Vec::new();
     let from_before = before.len().min(WORD_BYTES_MAX);
-    before.copy_range(0..from_before, &mut first, &mut Mark::default());
-    first.extend_from_slice(&end[..end.len().min(WORD_BYTES_MAX - from_before)]);
+    let from_end = &end[..end.len().min(WORD_BYTES_MAX - from_before)];
+    let first = if from_before == 0 {
+        from_end
+    } else {
+        before.copy_range(0..from_before, &mut joined, &mut Mark::default());
+        joined.extend_from_slice(from_end);
+        &joined
+    };
     let is_unable = match first.split(|byte| matches!(byte, b' ' | b'\r')).next() {
         Some(b"-LOADING" | b"-BUSY") => true,
         Some(b"-OOM") => ejecting.on_oom,

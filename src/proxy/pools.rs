@@ -8,7 +8,7 @@ use crate::io::{Address, Chain, Destination, Errno, KeepAlive};
 use crate::limits::{Limits, SPARE_CHAINS_MAX};
 use crate::proto::Protocol;
 use crate::proxy::client::Account;
-use crate::proxy::figures::count_server_end;
+use crate::proxy::figures::{add_tally, count_server_end};
 use crate::proxy::greeting::Greeting;
 use crate::proxy::pool::{Pool, PoolSetup};
 use crate::proxy::server::{PROBE_LANE, Phase, Server, Waiter};
@@ -190,10 +190,7 @@ impl Pools {
             return Default::default();
         }
         count_server_end(&mut self.figures, server, why);
-        server.phase = Phase::Leaving;
-        server.greeting = None;
-        server.output = Chain::new();
-        server.partial = Chain::new();
+        server.leave();
         let waiters = std::mem::take(&mut server.waiters).into();
         let blocked = std::mem::take(&mut server.blocked);
         let (pool, number, lane) = (server.pool, server.number, server.lane);
@@ -207,15 +204,20 @@ impl Pools {
         (waiters, blocked)
     }
 
-    /// Closes a server connection on which no reply is waited for, in good order.
+    /// Closes a server connection on which no client waits for a reply, in good order.
     pub(crate) fn close_if_idle(&mut self, key: Key) {
         let Some(server) = self.servers.find_mut(key) else { return };
-        if server.phase == Phase::Leaving || !server.waiters.is_empty() {
+        let is_probe = server.lane == PROBE_LANE;
+        if server.phase == Phase::Leaving || !(server.waiters.is_empty() || is_probe) {
             return;
         }
-        server.phase = Phase::Leaving;
+        add_tally(&mut self.figures, server);
+        server.leave();
+        server.waiters.clear();
         let (pool, number, lane) = (server.pool, server.number, server.lane);
-        *self.pools[pool as usize].connection(number, lane) = None;
+        if !is_probe {
+            *self.pools[pool as usize].connection(number, lane) = None;
+        }
         self.wants.push(Want::Close(key));
     }
 

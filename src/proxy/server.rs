@@ -180,6 +180,14 @@ impl Server {
         }
     }
 
+    /// Gives up what it was to say and what it has heard: it is of no more use.
+    pub(crate) fn leave(&mut self) {
+        self.phase = Phase::Leaving;
+        self.greeting = None;
+        self.output = Chain::new();
+        self.partial = Chain::new();
+    }
+
     /// Puts a request of `len` bytes at the end of the queue; the caller adds them to `output`.
     #[inline]
     pub(crate) fn queue(&mut self, waiter: Waiter, len: u64) {

@@ -332,3 +332,15 @@ fn a_refusal_reaches_all_who_wait_in_the_servers_words() {
     assert_ne!(first, second, "the request that waited for room asks again");
     assert!(sent(&mut proxy, second).starts_with(b"*2\r\n$4\r\nAUTH\r\n"));
 }
+
+#[test]
+fn a_drain_waits_for_no_probe() {
+    let mut proxy = proxy(Limits::default());
+    proxy.probe(at(1), 0, 1);
+    let [probe] = connect_all(&mut proxy)[..] else { panic!("one connection is opened") };
+    proxy.drain(at(2));
+    proxy.close_idle_servers(at(2));
+    assert!(wants(&mut proxy).contains(&Want::Close(probe)));
+    proxy.on_tick(at(100));
+    assert_eq!(proxy.counters().server_timeouts, 0, "it has left");
+}

@@ -224,7 +224,8 @@ impl<R: Ring> Worker<R> {
     #[inline]
     pub(super) fn follow_health(&mut self, now: Instant) {
         let health = self.shared.health();
-        if health.next_return.load(Ordering::Acquire) <= now.as_nanos() {
+        let is_due = health.next_return.load(Ordering::Acquire) <= now.as_nanos();
+        if is_due && !self.is_draining() {
             for (pool, server) in health.return_due(now) {
                 self.proxy.probe(now, pool, server);
             }
