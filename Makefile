@@ -18,7 +18,7 @@ MUTANT_SEEDS ?= 10000
 ONLY ?=
 
 TEST_NEEDS := cc=build-essential git=git redis-server=redis-server redis-cli=redis-tools \
-	nutcracker=nutcracker
+	nutcracker=nutcracker memcached=memcached memccapable=libmemcached-tools
 BENCH_NEEDS := $(TEST_NEEDS) redis-benchmark=redis-tools \
 	setpriv=util-linux
 
