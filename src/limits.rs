@@ -37,6 +37,12 @@ pub const STASH_BYTES_MAX: usize = 64 << 10;
 /// Emptied chains that a worker keeps for the next output, of `SPARE_CHAIN_BYTES_MAX` each.
 pub const SPARE_CHAINS_MAX: usize = 64;
 
+/// Private connections that a worker keeps for each pool when no client has them.
+pub const PRIVATE_KEPT_MAX: usize = 16;
+
+/// Private connections of a pool, all workers together, unless the configuration says otherwise.
+pub const PRIVATE_CONNECTIONS_MAX: u32 = 1024;
+
 /// Free bytes that the heap may keep for what comes next.
 pub const FREE_BYTES_MAX: usize = 16 << 20;
 

@@ -299,13 +299,10 @@ fn pool_setup(pool: &Pool) -> PoolSetup {
     let (hash, tag, kind) = (pool.hash, pool.hash_tag, pool.distribution);
     let routing = RoutingTable::new(hash, tag, kind, &nodes, &ejected);
     PoolSetup {
-        name: pool.name.clone(),
         protocol: match pool.protocol {
             config::Protocol::Redis => Protocol::Resp,
             config::Protocol::Memcache => Protocol::Memcache,
         },
-        routing: Arc::new(routing),
-        servers: servers.collect(),
         timeout: pool.timeout,
         keep_alive: pool.tcpkeepalive,
         server_connections: pool.server_connections,
@@ -317,6 +314,7 @@ fn pool_setup(pool: &Pool) -> PoolSetup {
             config::Protocol::Memcache => 0,
         },
         ejecting: pool.auto_eject_hosts.then_some(Ejecting { on_oom: pool.eject_on_oom }),
+        ..PoolSetup::new(&pool.name, Arc::new(routing), servers.collect())
     }
 }
 

@@ -20,5 +20,5 @@ pub mod resp;
 mod protocol;
 mod request;
 
-pub use protocol::{Protocol, ReplyParser, RequestParser};
+pub use protocol::{Protocol, ReplyParser, RequestParser, RespVersion};
 pub use request::{BadRequest, Form, KeySpan, Parsed, Request, SPANS_ALWAYS, Span, Words};

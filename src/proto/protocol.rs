@@ -13,6 +13,16 @@ pub enum Protocol {
     Memcache,
 }
 
+/// Which version of Redis's protocol a connection speaks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum RespVersion {
+    /// RESP2, which every connection begins with.
+    #[default]
+    Two,
+    /// RESP3, after `HELLO 3`.
+    Three,
+}
+
 /// Finds the requests in the bytes of one client. See the parsers themselves.
 pub enum RequestParser {
     /// For a client of a Redis pool.

@@ -22,7 +22,7 @@ pub(crate) fn broadcast(
 ) {
     let servers = pools.pools[account.pool as usize].setup.servers.len() as u32;
     let connections: Vec<Key> =
-        (0..servers).map(|number| pools.connection(account.pool, number, account.lane)).collect();
+        (0..servers).map(|number| pools.connection(account, number)).collect();
     if let Some(&full) = connections.iter().find(|&&connection| pools.is_full(connection)) {
         return pools.park(account, client, full, source);
     }

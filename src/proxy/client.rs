@@ -2,7 +2,7 @@
 
 use crate::io::{Buffer, Chain};
 use crate::limits::{Limits, REQUESTS_PER_TURN};
-use crate::proto::{Protocol, RequestParser};
+use crate::proto::{Protocol, RequestParser, RespVersion};
 use crate::proxy::pipeline::Pipeline;
 use crate::time::Instant;
 use crate::token::Key;
@@ -49,6 +49,8 @@ pub(crate) struct Account {
     pub(crate) pool: u32,
     /// Which of a server's connections it uses, always the same: so it reads its own writes.
     pub(crate) lane: u32,
+    /// Which version of RESP it speaks, and so do the server connections that it uses.
+    pub(crate) version: RespVersion,
     pub(crate) phase: Phase,
     /// Whether it has said the pool's password, or there is none.
     pub(crate) authenticated: bool,
@@ -61,6 +63,11 @@ pub(crate) struct Account {
     pub(crate) in_send: usize,
     /// Whether a flush has been asked for.
     pub(crate) dirty: bool,
+    /// Nothing more of it is parsed until everything is answered. It is taken away by the next
+    /// request.
+    pub(crate) barrier: bool,
+    /// The server connection that it has to itself.
+    pub(crate) private: Option<Key>,
     /// The server connection whose queue is full.
     pub(crate) blocked_on: Option<Key>,
     /// Whether `Input::partial` is a whole request, which the parser has read and describes, and
@@ -108,6 +115,7 @@ impl Client {
         let account = Account {
             pool,
             lane,
+            version: RespVersion::Two,
             phase: Phase::Open,
             authenticated: false,
             is_faulty: false,
@@ -115,6 +123,8 @@ impl Client {
             output: Chain::new(),
             in_send: 0,
             dirty: false,
+            barrier: false,
+            private: None,
             blocked_on: None,
             parked: false,
             stalled_since: None,
@@ -188,6 +198,7 @@ impl Account {
     pub(crate) fn may_parse(&self, limits: &Limits) -> bool {
         self.phase == Phase::Open
             && self.blocked_on.is_none()
+            && (!self.barrier || self.pipeline.is_empty())
             && self.pipeline.len() < limits.in_flight_requests_max
             && self.pipeline.in_flight_bytes() < limits.in_flight_bytes_max
             && self.owed() < limits.output_soft_bytes

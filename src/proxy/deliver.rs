@@ -6,10 +6,10 @@ use crate::proto::resp::ReplyStep;
 use crate::proxy::client::Client;
 use crate::proxy::gather::Elements;
 use crate::proxy::pipeline::Part;
-use crate::proxy::server::{self, PROBE_LANE, Server, WHOLE, Waiter};
+use crate::proxy::server::{self, Purpose, Server, WHOLE, Waiter};
 use crate::proxy::slots::Slots;
 use crate::proxy::source::Source;
-use crate::proxy::{Phase, Proxy, greeting, reject};
+use crate::proxy::{Phase, Proxy, greeting, private, reject};
 use crate::token::Key;
 
 /// Bytes arrived from a server. Any doubt about whose they are ends the connection.
@@ -67,7 +67,7 @@ fn next_reply(proxy: &mut Proxy, key: Key, buffer: &mut Buffer, at: usize) -> St
         ReplyStep::Bad(_) => Step::Doubt,
         ReplyStep::Reply { end } => {
             server.waiters.pop_front();
-            if server.lane == PROBE_LANE {
+            if server.purpose == Purpose::Probe {
                 proxy.pools.finish_probe(key, &buffer[at..at + end]);
                 return Step::Settled { end: at + end };
             }
@@ -188,11 +188,14 @@ pub(crate) fn refuse_server(proxy: &mut Proxy, key: Key, said: &str, reply: &[u8
 }
 
 fn fail_server_saying(proxy: &mut Proxy, key: Key, why: Option<Errno>, words: &[u8]) {
-    let (waiters, blocked) = proxy.pools.retire(key, why);
-    for waiter in waiters {
+    let retired = proxy.pools.retire(key, why);
+    if let Some(owner) = retired.owner {
+        private::on_lost(proxy, owner);
+    }
+    for waiter in retired.waiters {
         settle_error(proxy, waiter, words);
     }
-    release_blocked(proxy, blocked);
+    release_blocked(proxy, retired.blocked);
 }
 
 /// Lets the clients go on that waited for room in a server's queue, if there is some.

@@ -40,6 +40,7 @@ fn decide(
     request: &Request,
     source: Source<'_>,
 ) {
+    account.barrier = false;
     if !account.authenticated && !local::is_for_strangers(request.command) {
         return local::say(pools, account, local::NO_AUTH, source);
     }
@@ -120,6 +121,18 @@ fn forward_or_fail(
             answer(pools, account, source);
         }
     }
+}
+
+/// Holds a request back until every earlier one of its client is answered: it changes which server
+/// connections the client uses. None: it is left with the client, and is dispatched again then.
+pub(crate) fn behind_barrier<'s>(account: &mut Account, source: Source<'s>) -> Option<Source<'s>> {
+    if account.pipeline.is_empty() {
+        return Some(source);
+    }
+    source.park();
+    account.parked = true;
+    account.barrier = true;
+    None
 }
 
 /// Answers with `pools.words`, in the request's turn.

@@ -139,7 +139,7 @@ fn share_out(pools: &mut Pools, account: &Account, routes: &[u32]) -> (Vec<Fragm
             of_server.resize(place + 1, None);
         }
         let index = *of_server[place].get_or_insert_with(|| {
-            let connection = pools.connection(account.pool, number, account.lane);
+            let connection = pools.connection(account, number);
             fragments.push(Fragment { keys: 0, connection, bytes: 0 });
             fragments.len() as u32 - 1
         });

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use crate::config::Secret;
 use crate::io::{Buffer, Chain};
 use crate::limits::GREETING_REPLY_BYTES_MAX;
+use crate::proto::RespVersion;
 use crate::proto::resp::ReplyStep;
 use crate::proxy::deliver::{self, Step};
 use crate::proxy::server::{Phase, Server};
@@ -52,8 +53,14 @@ enum Verdict {
 }
 
 impl Greeting {
-    /// What is said to a server with this password and database; `None` when there is nothing.
-    pub(crate) fn new(password: Option<&Secret>, database: u32, since: Instant) -> Option<Self> {
+    /// What is said to a server with this password and database on a connection of this version;
+    /// `None` when there is nothing.
+    pub(crate) fn new(
+        password: Option<&Secret>,
+        version: RespVersion,
+        database: u32,
+        since: Instant,
+    ) -> Option<Self> {
         let mut words = VecDeque::new();
         if let Some(password) = password {
             let request = request(&[b"AUTH", password.reveal().as_bytes()]);
@@ -62,6 +69,10 @@ impl Greeting {
                 request,
                 secret: Some(password.clone()),
             });
+        }
+        if version == RespVersion::Three {
+            let request = request(&[b"HELLO", b"3"]);
+            words.push_back(Word { name: "HELLO 3".to_owned(), request, secret: None });
         }
         if database > 0 {
             let number = database.to_string();
@@ -91,7 +102,7 @@ impl Greeting {
 impl Word {
     fn judge(&self, reply: &[u8]) -> Verdict {
         match reply.first() {
-            Some(b'+') => Verdict::Agreed,
+            Some(b'+' | b'%') => Verdict::Agreed,
             Some(b'-') if self.secret.is_some() && needs_none(reply) => Verdict::NeedsNone,
             Some(b'-') => Verdict::Refused,
             Some(_) | None => Verdict::Doubt,
@@ -184,19 +195,21 @@ mod tests {
 
     fn word(password: &str) -> Word {
         let secret = Secret::new(password.to_owned());
-        let mut greeting = Greeting::new(Some(&secret), 0, Instant::default()).expect("AUTH");
+        let mut greeting =
+            Greeting::new(Some(&secret), RespVersion::Two, 0, Instant::default()).expect("AUTH");
         greeting.words.pop_front().expect("AUTH")
     }
 
     #[test]
     fn a_word_is_said_once_and_the_password_comes_first() {
         let secret = Secret::new("pw".to_owned());
-        let mut greeting = Greeting::new(Some(&secret), 12, Instant::default()).expect("two words");
+        let mut greeting = Greeting::new(Some(&secret), RespVersion::Two, 12, Instant::default())
+            .expect("two words");
         let first = greeting.take().expect("AUTH").to_vec();
         assert_eq!(first, b"*2\r\n$4\r\nAUTH\r\n$2\r\npw\r\n");
         assert!(greeting.take().is_none());
         assert_eq!(greeting.words[1].request, b"*2\r\n$6\r\nSELECT\r\n$2\r\n12\r\n");
-        assert!(Greeting::new(None, 0, Instant::default()).is_none());
+        assert!(Greeting::new(None, RespVersion::Two, 0, Instant::default()).is_none());
     }
 
     #[test]

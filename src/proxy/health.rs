@@ -7,9 +7,9 @@ use std::sync::Arc;
 use crate::distribution::RoutingTable;
 use crate::io::{Buffer, Mark};
 use crate::limits::PROBE_TIME;
-use crate::proto::Protocol;
+use crate::proto::{Protocol, RespVersion};
 use crate::proxy::pools::Pools;
-use crate::proxy::server::{PROBE_LANE, Server, Tally, Waiter};
+use crate::proxy::server::{Purpose, Server, Tally, Waiter};
 use crate::proxy::{Proxy, Want};
 use crate::time::Instant;
 use crate::token::{Key, Role};
@@ -73,7 +73,7 @@ impl Proxy {
 impl Pools {
     fn open_probe(&mut self, pool: u32, number: u32) {
         let within = self.pools[pool as usize].setup.timeout.unwrap_or(PROBE_TIME);
-        let key = self.begin(pool, number, PROBE_LANE, Some(within));
+        let key = self.begin(pool, number, Purpose::Probe, RespVersion::Two, Some(within));
         let mut nobody = Waiter::new(Key::new(Role::Client, 0, 0), 0, self.now);
         nobody.abandon();
         let question = match self.protocol(pool) {
@@ -100,8 +100,8 @@ impl Pools {
     }
 
     /// A connection to a server has ended.
-    pub(crate) fn note_failure(&mut self, pool: u32, server: u32, lane: u32) {
-        if lane == PROBE_LANE {
+    pub(crate) fn note_failure(&mut self, pool: u32, server: u32, purpose: Purpose) {
+        if purpose == Purpose::Probe {
             self.signs.push(Sign { pool, server, what: Vital::ProbeFailed });
             return;
         }

@@ -29,7 +29,9 @@ mod local;
 mod pipeline;
 mod pool;
 mod pools;
+mod private;
 mod reject;
+mod reply;
 mod server;
 mod silent;
 mod slots;
@@ -49,6 +51,7 @@ pub use health::{Ejecting, Sign, Vital};
 pub use holdings::Holdings;
 pub use listener::Occupancy;
 pub use pool::PoolSetup;
+pub use private::Quota;
 pub use reject::TOO_MANY_CLIENTS;
 
 use crate::io::{Address, Buffer, Chain, Destination, Errno, KeepAlive};
@@ -526,8 +529,7 @@ impl Proxy {
     fn drop_client(&mut self, key: Key) {
         let Some(client) = self.clients.find_mut(key) else { return };
         if client.account.phase != Phase::Leaving {
-            figures::count_client_end(&mut self.pools.figures, client);
-            client.leave();
+            part_with(&mut self.pools, client);
             self.pools.wants.push(Want::Close(key));
         }
     }
@@ -581,11 +583,17 @@ fn refuse_protocol(pools: &mut Pools, client: &mut Client, words: Option<&[u8]>)
     }
 }
 
+/// Takes what a client holds away from it: it is leaving.
+fn part_with(pools: &mut Pools, client: &mut Client) {
+    figures::count_client_end(&mut pools.figures, client);
+    pools.forsake(&mut client.account);
+    client.leave();
+}
+
 fn depart_if_settled(pools: &mut Pools, client: &mut Client, key: Key) {
     let Phase::Draining(farewell) = client.account.phase else { return };
     if client.account.is_settled() {
-        figures::count_client_end(&mut pools.figures, client);
-        client.leave();
+        part_with(pools, client);
         pools.wants.push(match farewell {
             Farewell::Close => Want::Close(key),
             Farewell::LastWords => Want::Farewell(key),

@@ -6,8 +6,10 @@ use std::time::Duration;
 use crate::config::Secret;
 use crate::distribution::RoutingTable;
 use crate::io::{Destination, KeepAlive};
-use crate::proto::Protocol;
+use crate::limits::PRIVATE_CONNECTIONS_MAX;
+use crate::proto::{Protocol, RespVersion};
 use crate::proxy::health::Ejecting;
+use crate::proxy::private::Quota;
 use crate::token::Key;
 
 /// What a worker is told about a pool.
@@ -33,16 +35,45 @@ pub struct PoolSetup {
     pub password: Option<Secret>,
     /// The database that is chosen on every server connection; 0 needs no choosing.
     pub database: u32,
+    /// How many private connections its clients may have, in all workers together.
+    pub private: Arc<Quota>,
     /// How servers are judged, if those that fail are left out; `None`: they never are.
     pub ejecting: Option<Ejecting>,
+}
+
+impl PoolSetup {
+    /// A pool of Redis servers with nothing that one could do without: no timeout, no password, no
+    /// database, one shared connection to each server, opened when it is needed.
+    pub fn new(
+        name: &str,
+        routing: Arc<RoutingTable>,
+        servers: Vec<(String, Destination)>,
+    ) -> Self {
+        Self {
+            name: name.to_owned(),
+            protocol: Protocol::Resp,
+            routing,
+            servers,
+            timeout: None,
+            keep_alive: None,
+            server_connections: 1,
+            preconnect: false,
+            password: None,
+            database: 0,
+            private: Arc::new(Quota::new(PRIVATE_CONNECTIONS_MAX)),
+            ejecting: None,
+        }
+    }
 }
 
 /// A pool and the state of its connections.
 pub(crate) struct Pool {
     pub(crate) setup: PoolSetup,
-    /// For each server, for each lane: the connection, if there is one.
+    /// For each server, for each lane, for each version: the connection, if there is one.
     connections: Vec<Option<Key>>,
     next_lane: u32,
+    /// Private connections that nobody has, the one that was given back last at the end.
+    pub(crate) kept: Vec<Key>,
     /// For each server: whether failures are counted that its next reply undoes.
     pub(crate) failing: Vec<bool>,
 }
@@ -50,9 +81,9 @@ pub(crate) struct Pool {
 impl Pool {
     pub(crate) fn new(setup: PoolSetup) -> Self {
         assert!(setup.server_connections > 0, "the configuration checks it");
-        let connections = vec![None; setup.servers.len() * setup.server_connections as usize];
+        let connections = vec![None; setup.servers.len() * setup.server_connections as usize * 2];
         let failing = vec![false; setup.servers.len()];
-        Self { setup, connections, next_lane: 0, failing }
+        Self { setup, connections, next_lane: 0, kept: Vec::new(), failing }
     }
 
     /// Which of a server's connections the next client uses.
@@ -64,7 +95,13 @@ impl Pool {
 
     /// The place of a server's connection.
     #[inline]
-    pub(crate) fn connection(&mut self, number: u32, lane: u32) -> &mut Option<Key> {
-        &mut self.connections[(number * self.setup.server_connections + lane) as usize]
+    pub(crate) fn connection(
+        &mut self,
+        number: u32,
+        lane: u32,
+        version: RespVersion,
+    ) -> &mut Option<Key> {
+        let place = (number * self.setup.server_connections + lane) * 2 + version as u32;
+        &mut self.connections[place as usize]
     }
 }

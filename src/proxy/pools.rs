@@ -6,12 +6,12 @@ use log::warn;
 
 use crate::io::{Address, Chain, Destination, Errno, KeepAlive};
 use crate::limits::{Limits, SPARE_CHAINS_MAX};
-use crate::proto::Protocol;
+use crate::proto::{Protocol, RespVersion};
 use crate::proxy::client::Account;
 use crate::proxy::figures::{add_tally, count_server_end};
 use crate::proxy::greeting::Greeting;
 use crate::proxy::pool::{Pool, PoolSetup};
-use crate::proxy::server::{PROBE_LANE, Phase, Server, Waiter};
+use crate::proxy::server::{Phase, Purpose, Server, Waiter};
 use crate::proxy::slots::Slots;
 use crate::proxy::source::Source;
 use crate::proxy::{Counters, Sign, Want};
@@ -44,6 +44,17 @@ pub(crate) struct Pools {
     /// When each server's failure was last logged: a dead server fails every request.
     logged: Vec<Vec<Option<Instant>>>,
     bad_request_logged: Option<Instant>,
+}
+
+/// Who is left behind by a server connection that has failed.
+#[derive(Default)]
+pub(crate) struct Retired {
+    /// Who waited for a reply on it.
+    pub(crate) waiters: Vec<Waiter>,
+    /// Who waited to add to it.
+    pub(crate) blocked: Vec<Key>,
+    /// Who had it alone.
+    pub(crate) owner: Option<Key>,
 }
 
 impl Pools {
@@ -90,13 +101,14 @@ impl Pools {
         routing.route(b"placeholder", draw).map(|number| number as u32)
     }
 
-    /// The connection to a server that clients of `lane` use; opened if there is none.
+    /// The connection to a server that a client shares with others; opened if there is none.
     #[inline]
-    pub(crate) fn connection(&mut self, pool: u32, number: u32, lane: u32) -> Key {
-        if let Some(key) = *self.pools[pool as usize].connection(number, lane) {
+    pub(crate) fn connection(&mut self, account: &Account, number: u32) -> Key {
+        let &Account { pool, lane, version, .. } = account;
+        if let Some(key) = *self.pools[pool as usize].connection(number, lane, version) {
             return key;
         }
-        self.open(pool, number, lane)
+        self.open_shared(pool, number, lane, version)
     }
 
     /// What the clients and servers of a pool speak.
@@ -113,7 +125,7 @@ impl Pools {
         number: u32,
         source: Source<'_>,
     ) {
-        let key = self.connection(account.pool, number, account.lane);
+        let key = self.connection(account, number);
         if self.is_full(key) {
             return self.park(account, client, key, source);
         }
@@ -177,48 +189,71 @@ impl Pools {
                 continue;
             }
             for number in 0..setup.servers.len() as u32 {
-                self.connection(pool, number, 0);
+                self.open_shared(pool, number, 0, RespVersion::Two);
             }
         }
     }
 
     /// Takes a server connection out of service and tells the worker to end it. Returns who
-    /// waited for a reply on it, and who waited to add to it.
-    pub(crate) fn retire(&mut self, key: Key, why: Option<Errno>) -> (Vec<Waiter>, Vec<Key>) {
-        let Some(server) = self.servers.find_mut(key) else { return Default::default() };
+    /// waited for a reply on it, and who waited to add to it, or had it.
+    pub(crate) fn retire(&mut self, key: Key, why: Option<Errno>) -> Retired {
+        let Some(server) = self.servers.find_mut(key) else { return Retired::default() };
         if server.phase == Phase::Leaving {
-            return Default::default();
+            return Retired::default();
         }
         count_server_end(&mut self.figures, server, why);
         server.leave();
         let waiters = std::mem::take(&mut server.waiters).into();
         let blocked = std::mem::take(&mut server.blocked);
-        let (pool, number, lane) = (server.pool, server.number, server.lane);
-        if lane != PROBE_LANE {
-            *self.pools[pool as usize].connection(number, lane) = None;
-        }
+        let (pool, number, purpose) = (server.pool, server.number, server.purpose);
+        let owner = self.disown(key);
         self.wants.push(Want::Close(key));
         self.counters.server_failures += 1;
-        self.note_failure(pool, number, lane);
+        self.note_failure(pool, number, purpose);
         self.log_failure(pool, number, why);
-        (waiters, blocked)
+        Retired { waiters, blocked, owner }
     }
 
     /// Closes a server connection on which no client waits for a reply, in good order.
     pub(crate) fn close_if_idle(&mut self, key: Key) {
         let Some(server) = self.servers.find_mut(key) else { return };
-        let is_probe = server.lane == PROBE_LANE;
+        let is_probe = server.purpose == Purpose::Probe;
         if server.phase == Phase::Leaving || !(server.waiters.is_empty() || is_probe) {
+            return;
+        }
+        self.close_server(key);
+    }
+
+    /// Closes a server connection in good order. What waits on it is forgotten.
+    pub(crate) fn close_server(&mut self, key: Key) {
+        let Some(server) = self.servers.find_mut(key) else { return };
+        if server.phase == Phase::Leaving {
             return;
         }
         add_tally(&mut self.figures, server);
         server.leave();
         server.waiters.clear();
-        let (pool, number, lane) = (server.pool, server.number, server.lane);
-        if !is_probe {
-            *self.pools[pool as usize].connection(number, lane) = None;
-        }
+        self.disown(key);
         self.wants.push(Want::Close(key));
+    }
+
+    /// Takes a server connection that leaves out of where it is named, but for its owner's
+    /// account. Returns who that is.
+    fn disown(&mut self, key: Key) -> Option<Key> {
+        let server = self.servers.find(key)?;
+        let pool = &mut self.pools[server.pool as usize];
+        match server.purpose {
+            Purpose::Shared { lane } => {
+                *pool.connection(server.number, lane, server.version) = None;
+                None
+            }
+            Purpose::Private { owner } => {
+                pool.kept.retain(|&kept| kept != key);
+                pool.setup.private.give_back();
+                owner
+            }
+            Purpose::Probe => None,
+        }
     }
 
     /// The address that a server connection goes to; none while its name is being looked up.
@@ -259,10 +294,10 @@ impl Pools {
         lend(&mut self.spare, output);
     }
 
-    fn open(&mut self, pool: u32, number: u32, lane: u32) -> Key {
+    fn open_shared(&mut self, pool: u32, number: u32, lane: u32, version: RespVersion) -> Key {
         let timeout = self.pools[pool as usize].setup.timeout;
-        let key = self.begin(pool, number, lane, timeout);
-        *self.pools[pool as usize].connection(number, lane) = Some(key);
+        let key = self.begin(pool, number, Purpose::Shared { lane }, version, timeout);
+        *self.pools[pool as usize].connection(number, lane, version) = Some(key);
         key
     }
 
@@ -271,15 +306,17 @@ impl Pools {
         &mut self,
         pool: u32,
         number: u32,
-        lane: u32,
+        purpose: Purpose,
+        version: RespVersion,
         timeout: Option<Duration>,
     ) -> Key {
         self.figures.process.total_connections += 1;
         let setup = &self.pools[pool as usize].setup;
         let has_name = matches!(setup.servers[number as usize].1, Destination::Name { .. });
         let phase = if has_name { Phase::Resolving } else { Phase::Connecting };
-        let mut server = Server::new(pool, number, lane, phase, timeout, setup.protocol);
-        server.greeting = Greeting::new(setup.password.as_ref(), setup.database, self.now);
+        let mut server =
+            Server::new(pool, number, purpose, version, phase, timeout, setup.protocol);
+        server.greeting = Greeting::new(setup.password.as_ref(), version, setup.database, self.now);
         let key = self.servers.insert(server);
         self.wants.push(match has_name {
             true => Want::Resolve(key),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::io::{Address, Chain};
 use crate::limits::{Limits, SEND_BYTES_MAX};
-use crate::proto::{Protocol, ReplyParser};
+use crate::proto::{Protocol, ReplyParser, RespVersion};
 use crate::proxy::greeting::Greeting;
 use crate::time::Instant;
 use crate::token::{Key, Role};
@@ -33,8 +33,9 @@ pub(crate) struct Server {
     pub(crate) pool: u32,
     /// Which server of the pool.
     pub(crate) number: u32,
-    /// Which of the connections to that server.
-    pub(crate) lane: u32,
+    pub(crate) purpose: Purpose,
+    /// What it speaks, once it has greeted.
+    pub(crate) version: RespVersion,
     pub(crate) phase: Phase,
     /// What the name of its host stood for when it was looked up.
     pub(crate) resolved: Option<Address>,
@@ -61,6 +62,23 @@ pub(crate) struct Server {
     pub(crate) blocked: Vec<Key>,
     /// What the next tick adds to the figures of the server.
     pub(crate) tally: Tally,
+}
+
+/// What a connection is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Requests of all clients that were dealt this lane.
+    Shared {
+        /// Which of the connections to that server.
+        lane: u32,
+    },
+    /// A probe and nothing else.
+    Probe,
+    /// Requests of one client at a time.
+    Private {
+        /// The client; none while it is kept for the next one.
+        owner: Option<Key>,
+    },
 }
 
 /// What happened on a connection since the last tick.
@@ -118,9 +136,6 @@ pub(crate) struct Waiter {
     pub(crate) start: u64,
 }
 
-/// The `lane` of a connection that carries a probe and nothing else.
-pub(crate) const PROBE_LANE: u32 = u32::MAX;
-
 /// The `fragment` of a waiter whose request was not split.
 pub(crate) const WHOLE: u32 = u32::MAX;
 
@@ -153,7 +168,8 @@ impl Server {
     pub(crate) fn new(
         pool: u32,
         number: u32,
-        lane: u32,
+        purpose: Purpose,
+        version: RespVersion,
         phase: Phase,
         timeout: Option<Duration>,
         protocol: Protocol,
@@ -161,7 +177,8 @@ impl Server {
         Self {
             pool,
             number,
-            lane,
+            purpose,
+            version,
             phase,
             resolved: None,
             greeting: None,
@@ -279,9 +296,14 @@ impl Server {
 mod tests {
     use super::*;
 
+    fn up(timeout: Option<Duration>) -> Server {
+        let purpose = Purpose::Shared { lane: 0 };
+        Server::new(0, 0, purpose, RespVersion::Two, Phase::Up, timeout, Protocol::Resp)
+    }
+
     #[test]
     fn a_request_behind_the_first_send_has_not_been_handed_over() {
-        let mut server = Server::new(0, 0, 0, Phase::Up, None, Protocol::Resp);
+        let mut server = up(None);
         server.queued = 3 * SEND_BYTES_MAX as u64;
         assert!(!server.was_handed_over(0));
         server.taken = server.queued;
@@ -293,7 +315,7 @@ mod tests {
 
     #[test]
     fn the_queues_are_parted_where_the_sending_stands() {
-        let mut server = Server::new(0, 0, 0, Phase::Up, None, Protocol::Resp);
+        let mut server = up(None);
         let queues = |server: &Server| {
             let Queues { unsent, unsent_bytes, sent, sent_bytes } = server.queues();
             (unsent, unsent_bytes, sent, sent_bytes)
@@ -325,7 +347,7 @@ mod tests {
     #[test]
     fn the_deadline_is_the_oldest_requests() {
         let timeout = Some(Duration::from_millis(5));
-        let mut server = Server::new(0, 0, 0, Phase::Up, timeout, Protocol::Resp);
+        let mut server = up(timeout);
         assert_eq!(server.deadline(), None);
         for nanos in [7, 9] {
             let client = Key::new(Role::Client, 0, 0);

@@ -44,7 +44,7 @@ fn forward(
     cut: Span,
     mut source: Source<'_>,
 ) {
-    let connection = pools.connection(account.pool, number, account.lane);
+    let connection = pools.connection(account, number);
     if pools.is_full(connection) {
         return pools.park(account, client, connection, source);
     }

@@ -11,25 +11,10 @@ fn proxy(limits: Limits) -> Proxy {
     let names = ["127.0.0.1:1", "127.0.0.1:2"];
     let nodes = names.map(|name| Node { name: name.to_owned(), weight: 1 });
     let address = Destination::Address(Address::Unix("/nowhere".into()));
-    let setup = PoolSetup {
-        protocol: Protocol::Resp,
-        name: "alpha".to_owned(),
-        routing: std::sync::Arc::new(RoutingTable::new(
-            HashKind::default(),
-            None,
-            DistributionKind::Modula,
-            &nodes,
-            &[false, false],
-        )),
-        servers: names.map(|name| (name.to_owned(), address.clone())).to_vec(),
-        timeout: None,
-        keep_alive: None,
-        server_connections: 1,
-        preconnect: false,
-        password: None,
-        database: 0,
-        ejecting: None,
-    };
+    let (hash, kind) = (HashKind::default(), DistributionKind::Modula);
+    let routing = RoutingTable::new(hash, None, kind, &nodes, &[false, false]);
+    let servers = names.map(|name| (name.to_owned(), address.clone())).to_vec();
+    let setup = PoolSetup::new("alpha", std::sync::Arc::new(routing), servers);
     Proxy::new(vec![setup], limits, 1)
 }
 

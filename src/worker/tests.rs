@@ -9,7 +9,6 @@ use crate::distribution::{DistributionKind, Node, RoutingTable};
 use crate::hash::HashKind;
 use crate::io::{Address, Destination};
 use crate::limits::{Limits, STASH_BYTES_MAX, TICK_MS};
-use crate::proto::Protocol;
 use crate::proxy::PoolSetup;
 use crate::sim::{
     Change, ClientScript, Exchange, Fault, Faults, Leaves, ServerScript, Settings, SimRing, request,
@@ -32,19 +31,9 @@ fn worker(
     }
     let node = Node { name: "server".to_owned(), weight: 1 };
     let (kind, hash) = (DistributionKind::Modula, HashKind::Fnv1a64);
-    let pool = PoolSetup {
-        protocol: Protocol::Resp,
-        name: "pool".to_owned(),
-        routing: Arc::new(RoutingTable::new(hash, None, kind, &[node], &[false])),
-        servers: vec![("server".to_owned(), Destination::Address(address))],
-        timeout: None,
-        keep_alive: None,
-        server_connections: 1,
-        preconnect: false,
-        password: None,
-        database: 0,
-        ejecting: None,
-    };
+    let routing = Arc::new(RoutingTable::new(hash, None, kind, &[node], &[false]));
+    let servers = vec![("server".to_owned(), Destination::Address(address))];
+    let pool = PoolSetup::new("pool", routing, servers);
     let setup = Setup {
         number: 0,
         pools: vec![pool],

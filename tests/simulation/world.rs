@@ -231,10 +231,6 @@ impl World {
         let servers =
             (0..self.servers).map(|index| (name(index), self.names.destination(index))).collect();
         let pool = PoolSetup {
-            protocol: Protocol::Resp,
-            name: "pool".to_owned(),
-            routing: Arc::new(self.routing.clone()),
-            servers,
             timeout: self.timeout,
             keep_alive: self.keep_alive,
             server_connections: self.server_connections,
@@ -242,6 +238,7 @@ impl World {
             password: self.wanted.password.clone().map(Secret::new),
             database: self.wanted.database,
             ejecting: self.ejection.map(|_| proxy::Ejecting { on_oom: false }),
+            ..PoolSetup::new("pool", Arc::new(self.routing.clone()), servers)
         };
         let second = PoolSetup {
             name: "second".to_owned(),
