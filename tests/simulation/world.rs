@@ -10,7 +10,7 @@ use ringcracker::distribution::{DistributionKind, Node, RoutingTable};
 use ringcracker::hash::{HashKind, HashTag};
 use ringcracker::io::{Address, Destination, Fd, KeepAlive};
 use ringcracker::limits::{Limits, PROBE_TIME, REQUESTS_PER_TURN, STASH_BYTES_MAX, TICK_MS};
-use ringcracker::proto::Protocol;
+
 use ringcracker::proxy::{self, Holdings, PoolSetup};
 use ringcracker::sim::{
     ClientScript, Exchange, Fault, Random, ServerScript, Settings, SimRing, Wanted, request,
