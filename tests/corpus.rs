@@ -123,8 +123,9 @@ fn list(text: &str) -> Vec<u8> {
 /// A request of each command, with as few arguments as it takes.
 fn one_of_each() -> Vec<Vec<u8>> {
     let request = |command: &commands::Command| {
-        let mut words = vec![command.name.to_ascii_uppercase()];
-        for index in 1..command.arity.unsigned_abs() {
+        let name = command.name.to_ascii_uppercase();
+        let mut words: Vec<_> = name.split('|').map(str::to_owned).collect();
+        for index in words.len() as u16..command.arity.unsigned_abs() {
             let counted =
                 matches!(command.keys, commands::Keys::Counted { at, .. } if at as u16 == index);
             words.push(if counted { "1".into() } else { format!("argument{index}") });

@@ -2,7 +2,7 @@
 
 use std::ops::{Deref, Range};
 
-use crate::proto::commands::Command;
+use crate::proto::commands::{Command, Serve, Timeout};
 
 /// What a request parser made of the bytes that it was given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +41,8 @@ pub struct KeySpan {
     pub count: u32,
     /// From one of them to the next.
     pub step: u32,
-    /// A key that stands apart, before the others (the destination of ZUNIONSTORE); 0: none.
+    /// A key that stands apart, before the others (the destination of ZUNIONSTORE) or behind them
+    /// (that of SORT); 0: none.
     pub also: u32,
 }
 
@@ -78,8 +79,10 @@ impl KeySpan {
 
     /// The argument index of each key, in the order in which they stand in the request.
     pub fn indexes(self) -> impl Iterator<Item = u32> {
-        let apart = (self.also != 0).then_some(self.also);
-        apart.into_iter().chain((0..self.count).map(move |nth| self.first + nth * self.step))
+        let before = (self.also != 0 && self.also < self.first).then_some(self.also);
+        let behind = (self.also > self.first).then_some(self.also);
+        let row = (0..self.count).map(move |nth| self.first + nth * self.step);
+        before.into_iter().chain(row).chain(behind)
     }
 }
 
@@ -103,6 +106,11 @@ pub struct Request {
     pub spans: Vec<Span>,
     /// Which arguments are keys. Every one of them has its span.
     pub keys: KeySpan,
+    /// Arguments by which further keys are found, each a pattern (BY and GET of SORT). Every one
+    /// of them has its span.
+    pub patterns: Vec<u32>,
+    /// The argument behind BLOCK (XREAD); 0: there is none.
+    pub(in crate::proto) block_at: u32,
     pub(in crate::proto) rewritten: Vec<u8>,
     pub(in crate::proto) form: Form,
 }
@@ -127,6 +135,18 @@ impl Request {
     /// The spans refer to these bytes then, else to those of the client.
     pub fn rewritten(&self) -> Option<&[u8]> {
         (self.form == Form::Rewritten).then_some(&self.rewritten)
+    }
+
+    /// The argument that says how long the request may wait at a server; `None`: it does not wait.
+    /// It has its span.
+    pub fn timeout_at(&self) -> Option<u32> {
+        let Serve::Blocking(timeout) = self.command?.serve else { return None };
+        let at = match timeout {
+            Timeout::First => 1,
+            Timeout::Last => self.arguments - 1,
+            Timeout::Option => self.block_at,
+        };
+        (1..self.arguments).contains(&at).then_some(at)
     }
 
     /// What is forwarded of it.

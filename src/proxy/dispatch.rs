@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use crate::io::{Buffer, Chain, Errno};
-use crate::proto::commands::{Answer, Command, Split};
+use crate::proto::commands::{Command, Keys, Serve, Split};
 use crate::proto::{Form, Request};
 use crate::proxy::client::Account;
 use crate::proxy::pools::Pools;
@@ -44,20 +44,57 @@ fn decide(
     if !account.authenticated && !local::is_for_strangers(request.command) {
         return local::say(pools, account, local::NO_AUTH, source);
     }
-    let Some(command) = request.command else {
-        pools.words.clear();
-        reject::unknown(request, &source, &mut pools.words);
-        return answer(pools, account, source);
+    let Some(command) = request.command.filter(|command| is_served(command, request)) else {
+        return refuse(pools, account, request, source);
     };
     if !command.arity_fits(request.arguments) {
         pools.words.clear();
         reject::wrong_arity(command, &mut pools.words);
         return answer(pools, account, source);
     }
-    match command.answer {
-        Answer::Proxy(what) => local::answer(pools, account, what, request, source),
-        Answer::Server => place(pools, account, client, command, request, source),
+    if let Serve::Local(what) = command.serve {
+        return local::answer(pools, account, what, request, source);
     }
+    place(pools, account, client, command, request, source);
+}
+
+/// Whether the proxy serves a request of this command.
+fn is_served(command: &Command, request: &Request) -> bool {
+    match command.serve {
+        // With a second word it would have found another row.
+        Serve::Forward | Serve::Container if command.keys == Keys::BySubcommand => {
+            request.arguments == 1
+        }
+        Serve::Forward => !command.denied,
+        Serve::Split(_) | Serve::Script | Serve::Container => true,
+        Serve::Local(_) => true,
+        Serve::Blocking(_) => request.timeout_at().is_none(),
+        Serve::Everywhere(_)
+        | Serve::Cursor
+        | Serve::Transaction(_)
+        | Serve::Subscribe(_)
+        | Serve::Refused(_) => false,
+    }
+}
+
+/// Answers a request that is not served: a command of two words in Redis's words for an unknown
+/// second one, another in those for an unknown command. Clients that can do without look for them.
+pub(crate) fn refuse(
+    pools: &mut Pools,
+    account: &mut Account,
+    request: &Request,
+    source: Source<'_>,
+) {
+    let first = request.command.map(Command::first_word);
+    let is_pair = request
+        .command
+        .is_some_and(|command| command.keys == Keys::BySubcommand || command.name.contains('|'));
+    pools.words.clear();
+    match first.filter(|_| is_pair && request.arguments > 1) {
+        Some(first) => reject::unknown_second(first, request, &source, &mut pools.words),
+        None => reject::unknown(request, &source, &mut pools.words),
+    }
+    answer(pools, account, source);
 }
 
 /// Finds the server or servers of a request's keys.
@@ -74,7 +111,7 @@ fn place(
         let number = pools.route(account.pool, &source, request.argument_range(keys.first));
         return forward_or_fail(pools, account, client, number, source);
     }
-    if command.split == Split::All {
+    if command.split() == Split::All {
         return broadcast::broadcast(pools, account, client, None, source);
     }
     if keys.count == 0 {
@@ -93,7 +130,7 @@ fn place(
     let first = routes.first().copied().filter(|_| all_live);
     if first.is_none() || routes.iter().all(|&number| Some(number) == first) {
         forward_or_fail(pools, account, client, first, source);
-    } else if command.split == Split::No {
+    } else if command.split() == Split::No {
         pools.words.clear();
         reject::cross_server(command, &mut pools.words);
         answer(pools, account, source);

@@ -44,7 +44,7 @@ pub(crate) fn scatter(
     if let Some(full) = fragments.iter().find(|fragment| pools.is_full(fragment.connection)) {
         return pools.park(account, client, full.connection, source);
     }
-    if command.split == Split::Values {
+    if command.split() == Split::Values {
         let names = write_gets(pools, &mut fragments, command, request, &order, &mut source);
         let gather = Gather::of_values(fragments.len(), order, names);
         return queue(pools, account, client, gather, &fragments, source);
@@ -61,8 +61,8 @@ pub(crate) fn scatter(
         let server = pools.server_for_output(fragment.connection);
         source.append_part(piece, &mut server.output);
     }
-    let order = if command.split == Split::Collect { order } else { Vec::new() };
-    let gather = Gather::new(command.split, fragments.len(), order);
+    let order = if command.split() == Split::Collect { order } else { Vec::new() };
+    let gather = Gather::new(command.split(), fragments.len(), order);
     queue(pools, account, client, gather, &fragments, source);
 }
 

@@ -2,7 +2,7 @@
 
 use crate::io::Chain;
 use crate::proto::Request;
-use crate::proto::commands::{Answer, Command, Local};
+use crate::proto::commands::{Command, Local, Serve};
 use crate::proxy::client::{Account, Farewell, Phase};
 use crate::proxy::dispatch;
 use crate::proxy::pools::Pools;
@@ -11,8 +11,8 @@ use crate::proxy::source::Source;
 
 /// Whether a command is for those too who have not said the pool's password.
 pub(crate) fn is_for_strangers(command: Option<&Command>) -> bool {
-    let answer = command.map(|command| command.answer);
-    matches!(answer, Some(Answer::Proxy(Local::Auth | Local::Quit)))
+    let serve = command.map(|command| command.serve);
+    matches!(serve, Some(Serve::Local(Local::Auth | Local::Quit)))
 }
 
 /// Answers a request of a known command whose arity fits.
@@ -36,6 +36,28 @@ pub(crate) fn answer(
             say(pools, account, OK, source);
             account.phase = Phase::Draining(Farewell::LastWords);
         }
+        Local::Hello
+        | Local::Echo
+        | Local::Reset
+        | Local::Select
+        | Local::Time
+        | Local::Info
+        | Local::ClientId
+        | Local::ClientInfo
+        | Local::ClientList
+        | Local::ClientKill
+        | Local::ClientGetname
+        | Local::ClientSetname
+        | Local::ClientSetinfo
+        | Local::ClientNoEvict
+        | Local::ClientNoTouch
+        | Local::CommandCount
+        | Local::CommandList
+        | Local::CommandInfo
+        | Local::CommandDocs
+        | Local::CommandKeys
+        | Local::CommandKeysAndFlags
+        | Local::ConfigGet => dispatch::refuse(pools, account, request, source),
     }
 }
 

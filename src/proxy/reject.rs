@@ -81,6 +81,23 @@ pub(crate) fn unknown(request: &Request, source: &Source<'_>, into: &mut Vec<u8>
     finish(start, into);
 }
 
+/// A command of two words, the second of which leads to none.
+pub(crate) fn unknown_second(
+    first: &str,
+    request: &Request,
+    source: &Source<'_>,
+    into: &mut Vec<u8>,
+) {
+    let mut scratch = Vec::new();
+    let start = into.len();
+    into.extend_from_slice(b"-ERR unknown subcommand '");
+    quote(argument(request, source, 1, &mut scratch), QUOTED_BYTES_MAX, into);
+    into.extend_from_slice(b"'. Try ");
+    into.extend(first.bytes().map(|byte| byte.to_ascii_uppercase()));
+    into.extend_from_slice(b" HELP.");
+    finish(start, into);
+}
+
 /// A command with too few or too many arguments.
 pub(crate) fn wrong_arity(command: &Command, into: &mut Vec<u8>) {
     into.extend_from_slice(b"-ERR wrong number of arguments for '");

@@ -5,7 +5,7 @@
 //! seen at once. memcached itself answers some of what says `noreply`.
 
 use crate::io::Chain;
-use crate::proto::commands::{Answer, Split};
+use crate::proto::commands::{Serve, Split};
 use crate::proto::{Request, Span};
 use crate::proxy::broadcast;
 use crate::proxy::client::Account;
@@ -24,9 +24,11 @@ pub(crate) fn dispatch(
     cut: Span,
     source: Source<'_>,
 ) {
-    let to_server = request.command.filter(|command| command.answer == Answer::Server);
-    let Some(command) = to_server else { return source.discard() };
-    if command.split == Split::All {
+    let Some(command) = request.command else { return source.discard() };
+    if matches!(command.serve, Serve::Local(_)) {
+        return source.discard();
+    }
+    if command.split() == Split::All {
         return broadcast::broadcast(pools, account, client, Some(cut), source);
     }
     let key = request.argument_range(request.keys.first);

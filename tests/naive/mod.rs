@@ -1,7 +1,7 @@
 //! Parsers that are plainly right: they have all bytes before them, and take their time.
 
 use ringcracker::limits::{ARGUMENTS_MAX, BULK_BYTES_MAX, REPLY_DEPTH_MAX};
-use ringcracker::proto::commands::{self, Command, Keys, Split};
+use ringcracker::proto::commands::{self, Command, Keys, Serve, Split};
 use ringcracker::proto::resp::BadReply;
 use ringcracker::proto::{BadRequest, SPANS_ALWAYS};
 
@@ -137,30 +137,99 @@ pub fn requests(bytes: &[u8]) -> Vec<Seen> {
     seen
 }
 
-fn request(mut arguments: Vec<Vec<u8>>) -> Seen {
-    let name = arguments[0].to_ascii_lowercase();
-    let command = commands::all().iter().find(|command| command.name.as_bytes() == name);
+/// The row of a request, one of two words if there is such a one.
+fn row(arguments: &[Vec<u8>]) -> Option<&'static Command> {
+    let find = |name: &[u8]| {
+        let name = name.to_ascii_lowercase();
+        commands::all().iter().find(|command| command.name.as_bytes() == name)
+    };
+    let first = find(&arguments[0]).filter(|_| !arguments[0].contains(&b'|'))?;
+    let second = arguments.get(1).filter(|word| !word.contains(&b'|'));
+    second.and_then(|word| find(&[&arguments[0], &b"|"[..], word].concat())).or(Some(first))
+}
+
+/// Which arguments are keys.
+fn keys(command: &Command, arguments: &[Vec<u8>]) -> Vec<usize> {
     let count = arguments.len();
-    let mut indexes = Vec::new();
-    match command.map(|command| command.keys) {
-        Some(Keys::Range { first, last, step }) => {
-            let end = if last < 0 { count as i64 + last as i64 } else { last as i64 };
-            let all = (first as usize..count).step_by(step as usize);
-            indexes.extend(all.filter(|&index| index as i64 <= end));
+    let word = |index: usize| String::from_utf8_lossy(&arguments[index]).to_ascii_lowercase();
+    let range = |first: usize, last: i8, step: u8| -> Vec<usize> {
+        let end = if last < 0 { count as i64 + last as i64 } else { last as i64 };
+        (first..count).step_by(step as usize).filter(|&index| index as i64 <= end).collect()
+    };
+    // The last argument behind one of these words, from an index on.
+    let stored = |from: usize, words: &[&str], long: &[&str]| {
+        let (mut index, mut found) = (from, None);
+        while index < count {
+            if words.contains(&&*word(index)) && index + 1 < count {
+                found = Some(index + 1);
+                index += 1;
+            } else if long.contains(&&*word(index)) {
+                index += if word(index) == "limit" { 2 } else { 1 };
+            }
+            index += 1;
         }
-        Some(Keys::Counted { at, first, also }) => {
+        range(1, 1, 1).into_iter().chain(found).collect()
+    };
+    match command.keys {
+        Keys::None | Keys::BySubcommand => Vec::new(),
+        Keys::Range { first, last, step } => range(first as usize, last, step),
+        Keys::Channels { last } => range(1, last, 1),
+        Keys::Counted { at, first, also } => {
             let keys = arguments.get(at as usize).and_then(|text| canonical(text)).unwrap_or(0);
-            if keys >= 1 && keys <= count as i64 - first as i64 {
-                indexes.extend(also.map(usize::from));
-                indexes.extend(first as usize..first as usize + keys as usize);
+            if keys < 1 || keys > count as i64 - first as i64 {
+                return Vec::new();
+            }
+            let row = first as usize..first as usize + keys as usize;
+            also.map(usize::from).into_iter().chain(row).collect()
+        }
+        Keys::Streams => {
+            let mut index = 1;
+            while index < count && word(index) != "streams" {
+                index += match &*word(index) {
+                    "block" | "count" | "claim" => 2,
+                    "group" => 3,
+                    _ => 1,
+                };
+            }
+            let left = count.saturating_sub(index + 1);
+            let half = if left.is_multiple_of(2) { left / 2 } else { 0 };
+            (index + 1..index + 1 + half).collect()
+        }
+        Keys::Sort => stored(2, &["store"], &["by", "get", "limit"]),
+        Keys::Radius => stored(5, &["store", "storedist"], &[]),
+        Keys::Migrate => {
+            let mut index = 6;
+            while index < count && word(index) != "keys" {
+                index += match &*word(index) {
+                    "auth" => 2,
+                    "auth2" => 3,
+                    _ => 1,
+                };
+            }
+            match index < count {
+                true if arguments[3].is_empty() => (index + 1..count).collect(),
+                true => Vec::new(),
+                false => range(3, 3, 1),
             }
         }
-        Some(Keys::None) | None => {}
     }
+}
+
+fn request(mut arguments: Vec<Vec<u8>>) -> Seen {
+    let command = row(&arguments);
+    let count = arguments.len();
+    let indexes = command.map(|command| keys(command, &arguments)).unwrap_or_default();
     let keys = indexes.iter().map(|&index| arguments[index].clone()).collect();
     // The argument behind the last key of MSET is its value.
-    let step = matches!(command, Some(row) if row.split == Split::Ok || row.name == "msetnx");
-    let reach = indexes.last().map_or(0, |last| last + 1 + usize::from(step));
+    let is_pairs = |row: &Command| row.serve == Serve::Split(Split::Ok) || row.name == "msetnx";
+    let step = command.is_some_and(is_pairs);
+    let mut reach = indexes.last().map_or(0, |last| last + 1 + usize::from(step));
+    // What is searched for words, and what ends with a timeout, is recorded whole.
+    match command.map(|command| command.keys) {
+        Some(Keys::Streams | Keys::Sort | Keys::Radius | Keys::Migrate) => reach = count,
+        Some(Keys::Range { last: ..-1, .. }) => reach = count,
+        _ => {}
+    }
     arguments.truncate(reach.max(SPANS_ALWAYS as usize));
     Seen::Request { arguments, count: count as u32, command, keys }
 }
@@ -392,6 +461,20 @@ pub fn random_request(random: &mut Random, into: &mut Vec<u8>) {
     const NOTHING: [&[u8]; 5] = [b"*0\r\n", b"*-1\r\n", b"\r\n", b"\n", b"  \t\r\n"];
     const LINES: [&[u8]; 4] =
         [b"PING\r\n", b"get k\n", b" SET 'a b' \"\\x00\\n\"\r\n", b"mset a 1 b 2\r\n"];
+    // Those behind which keys stand, and those that have a value.
+    const WORDS: [&str; 11] = [
+        "STORE",
+        "storedist",
+        "STREAMS",
+        "keys",
+        "by",
+        "GET",
+        "limit",
+        "block",
+        "GROUP",
+        "auth2",
+        "",
+    ];
     match random.below(10) {
         0 => into.extend(NOTHING[random.below(NOTHING.len())]),
         1 => into.extend(LINES[random.below(LINES.len())]),
@@ -400,9 +483,13 @@ pub fn random_request(random: &mut Random, into: &mut Vec<u8>) {
             let command = &commands::all()[random.below(commands::all().len())];
             let upper = command.name.to_ascii_uppercase();
             let name = if random.below(2) == 0 { &upper } else { command.name };
-            let mut arguments = vec![name.as_bytes().to_vec()];
+            let mut arguments: Vec<_> =
+                name.split('|').map(|word| word.as_bytes().to_vec()).collect();
             let count = [1, 2, 3, 5, 8, 40][random.below(6)];
-            arguments.extend((0..count).map(|_| random.bytes()));
+            arguments.extend((0..count).map(|_| match random.below(3) {
+                0 => WORDS[random.below(WORDS.len())].as_bytes().to_vec(),
+                _ => random.bytes(),
+            }));
             if let Keys::Counted { at, .. } = command.keys
                 && let Some(argument) = arguments.get_mut(at as usize)
             {

@@ -297,10 +297,10 @@ impl RequestParser {
             return Err(&table::BAD_FORMAT);
         }
         self.request.command = Some(&row.command);
-        self.request.keys = match row.command.keys {
-            Keys::None | Keys::Counted { .. } => KeySpan::NONE,
-            Keys::Range { first, last, step } => KeySpan::range(first, last, step, count),
-        };
+        self.request.keys = KeySpan::NONE;
+        if let Keys::Range { first, last, step } = row.command.keys {
+            self.request.keys = KeySpan::range(first, last, step, count);
+        }
         Ok(row)
     }
 

@@ -1,6 +1,6 @@
 //! The command table of memcached: one line per command.
 
-use crate::proto::commands::{Answer, Command, Keys, Local, Split};
+use crate::proto::commands::{Categories, Command, Compare, Flags, Keys, Local, Serve, Split};
 
 /// One command, and how its line is read.
 #[derive(Debug)]
@@ -69,16 +69,20 @@ static ROWS: &[Row] = &[
     local("quit", 1, Local::Leave),
 ];
 
-const fn command(name: &'static str, keys: Keys, split: Split, answer: Answer) -> Command {
-    Command { name, arity: 0, keys, split, answer }
+const fn command(name: &'static str, keys: Keys, serve: Serve) -> Command {
+    let (flags, categories) = (Flags::NONE, Categories::NONE);
+    let compare = Compare::Exact;
+    Command { name, arity: 0, keys, flags, categories, serve, denied: false, compare }
 }
 
 const fn says(words: &'static [u8]) -> Command {
-    command("", Keys::None, Split::No, Answer::Proxy(Local::Line(words)))
+    command("", Keys::None, Serve::Local(Local::Line(words)))
 }
 
 const fn row(name: &'static str, min: u32, max: u32, keys: Keys, split: Split) -> Row {
-    let command = command(name, keys, split, Answer::Server);
+    let is_whole = matches!(split, Split::No);
+    let serve = if is_whole { Serve::Forward } else { Serve::Split(split) };
+    let command = command(name, keys, serve);
     Row { command, words_min: min, words_max: max, may_be_silent: false, value: None }
 }
 
@@ -91,6 +95,6 @@ const fn storage(name: &'static str, min: u32, value: Value) -> Row {
 }
 
 const fn local(name: &'static str, min: u32, what: Local) -> Row {
-    let command = command(name, Keys::None, Split::No, Answer::Proxy(what));
+    let command = command(name, Keys::None, Serve::Local(what));
     Row { command, words_min: min, words_max: ANY, may_be_silent: false, value: None }
 }

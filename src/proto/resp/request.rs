@@ -5,9 +5,10 @@
 //! byte that is forwarded is framed as we understood it.
 
 mod inline;
+mod keys;
 
 use crate::limits::{ARGUMENTS_MAX, BULK_BYTES_MAX, INLINE_BYTES_MAX, REQUEST_BYTES_MAX};
-use crate::proto::commands::{self, Command, Keys, NAME_BYTES_MAX};
+use crate::proto::commands::NAME_BYTES_MAX;
 use crate::proto::resp::number::{Number, whole_head};
 use crate::proto::{BadRequest, Form, KeySpan, Parsed, Request, SPANS_ALWAYS, Span};
 
@@ -35,8 +36,8 @@ pub struct RequestParser {
     before: u64,
     left: u32,
     spans_wanted: u32,
-    /// The argument that says how many keys there are; 0: none does.
-    count_at: u32,
+    /// The next argument whose payload says where keys are; 0: none does.
+    look_at: u32,
     number: Number,
     payload_len: u32,
     payload_left: u32,
@@ -69,7 +70,7 @@ impl RequestParser {
             before: 0,
             left: 0,
             spans_wanted: 0,
-            count_at: 0,
+            look_at: 0,
             number: Number::canonical(),
             payload_len: 0,
             payload_left: 0,
@@ -206,10 +207,12 @@ impl RequestParser {
     fn expect(&mut self, arguments: u32) {
         self.request.command = None;
         self.request.keys = KeySpan::NONE;
+        self.request.patterns.clear();
+        self.request.block_at = 0;
         self.request.arguments = arguments;
         self.left = arguments;
         self.spans_wanted = SPANS_ALWAYS;
-        self.count_at = 0;
+        self.look_at = 0;
         self.state = State::Argument;
     }
 
@@ -319,44 +322,10 @@ impl RequestParser {
         }
         if index == 0 {
             self.on_name(payload)?;
-        } else if index == self.count_at {
-            self.on_key_count(payload);
+        } else if index == self.look_at {
+            self.on_looked_at(index, payload);
         }
         Ok(())
-    }
-
-    fn on_name(&mut self, name: &[u8]) -> Result<(), BadRequest> {
-        self.request.command = commands::lookup(name);
-        match self.request.command {
-            Some(&Command { keys: Keys::Range { first, last, step }, .. }) => {
-                self.set_keys(KeySpan::range(first, last, step, self.request.arguments));
-            }
-            Some(&Command { keys: Keys::Counted { at, .. }, .. }) => {
-                self.count_at = u32::from(at);
-            }
-            Some(&Command { keys: Keys::None, .. }) => {}
-            // Redis: `securityWarningCommand`. A browser was made to post to us.
-            None if name.eq_ignore_ascii_case(b"post") || name.eq_ignore_ascii_case(b"host:") => {
-                return Err(BadRequest::Http);
-            }
-            None => {}
-        }
-        Ok(())
-    }
-
-    /// The argument that says how many keys follow.
-    fn on_key_count(&mut self, payload: &[u8]) {
-        if let Some(&Command { keys: Keys::Counted { first, also, .. }, .. }) = self.request.command
-            && let Some(count) = Number::canonical().read(payload)
-        {
-            self.set_keys(KeySpan::counted(first, count, also, self.request.arguments));
-        }
-    }
-
-    /// Keys are known; they and the arguments between them have spans to be recorded.
-    fn set_keys(&mut self, keys: KeySpan) {
-        self.request.keys = keys;
-        self.spans_wanted = self.spans_wanted.max(keys.first + keys.count * keys.step);
     }
 
     /// The last argument is whole, and ends at `at` in the data.

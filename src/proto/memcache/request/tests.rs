@@ -1,7 +1,7 @@
 //! Lines, good and bad, and what is made of them at every split.
 
 use super::*;
-use crate::proto::commands::{Answer, Local};
+use crate::proto::commands::{Local, Serve};
 
 /// What a parser made of some bytes: a name and the keys of each request, or the words that it is
 /// refused with; `-` in front of what wants no answer.
@@ -43,7 +43,7 @@ fn read(pieces: &[&[u8]]) -> Vec<String> {
 fn shown(request: &Request, bytes: &[u8]) -> String {
     let command = request.command.expect("each request has a row");
     let silence = if matches!(request.form(), Form::Cut(_)) { "-" } else { "" };
-    if let Answer::Proxy(Local::Line(words)) = command.answer {
+    if let Serve::Local(Local::Line(words)) = command.serve {
         return format!("{silence}{}", words.trim_ascii_end().escape_ascii());
     }
     assert_eq!(request.len as usize, bytes.len());
@@ -178,9 +178,9 @@ fn a_value_that_nobody_could_keep_is_skipped() {
     let line = format!("set a 0 0 {len}\r\n");
     let Parsed::Request { end } = parser.parse(line.as_bytes()) else { panic!("refused at once") };
     assert_eq!(end, line.len());
-    let refusal = parser.request().command.map(|command| command.answer);
+    let refusal = parser.request().command.map(|command| command.serve);
     let words = Local::Line(b"SERVER_ERROR object too large for cache\r\n");
-    assert_eq!(refusal, Some(Answer::Proxy(words)));
+    assert_eq!(refusal, Some(Serve::Local(words)));
     let piece = vec![b'\n'; 1 << 20];
     let mut left = len + 2;
     while left > 0 {
