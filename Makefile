@@ -18,7 +18,7 @@ MUTANT_SEEDS ?= 10000
 ONLY ?=
 
 TEST_NEEDS := cc=build-essential git=git redis-server=redis-server redis-cli=redis-tools \
-	nutcracker=nutcracker memcached=memcached memccapable=libmemcached-tools
+	nutcracker=nutcracker memcached=memcached memccapable=libmemcached-tools flock=util-linux
 CLIENT_NEEDS := python3=python3 pip3=python3-pip php=php-cli php=php-redis
 BENCH_NEEDS := $(TEST_NEEDS) redis-benchmark=redis-tools \
 	setpriv=util-linux
@@ -30,6 +30,7 @@ run:
 
 test:
 	@tests/tools/install.sh $(TEST_NEEDS) $(CLIENT_NEEDS)
+	@tests/tools/servers.sh
 	@tests/clients/install.sh || echo "The tests of these clients will fail."
 	cargo test --locked --doc
 	@if command -v cargo-nextest >/dev/null 2>&1; then \
