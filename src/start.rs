@@ -32,7 +32,7 @@ use ringcracker::config::{self, Config, Pool, ResolveError};
 use ringcracker::distribution::RoutingTable;
 use ringcracker::io::{Destination, Fd, WaitError};
 use ringcracker::limits::{DESCRIPTORS_RESERVED, FREE_BYTES_MAX, Limits};
-use ringcracker::logging::Log;
+use ringcracker::logging::{self, Log};
 use ringcracker::proto::Protocol;
 use ringcracker::proxy::{self, Ejecting, PoolSetup};
 use ringcracker::ring::{self, CannotRun, Options, Uring};
@@ -91,14 +91,29 @@ pub(crate) fn run(cli: &Cli, config: &Config) -> Result<(), StartError> {
     // Before the first thread and the first ring: a fork has neither.
     let parent = cli.daemonize.then(daemon::detach).transpose().map_err(StartError::Daemon)?;
     signals::ignore_pipe();
+    signals::end_at_segv();
     let signals = signals::block_and_watch(&ending::SIGNALS)?;
     let log = start_log(cli)?;
+    if let Some(path) = &cli.output {
+        logging::write_panics_to(path.clone());
+    }
     let result = run_logged(cli, config, signals, &log, parent);
     if let (Err(why), true) = (&result, cli.output.is_some()) {
         error!("{why}");
     }
     log.finish();
     result
+}
+
+/// Logs what is wrong with a configuration, as far as there is a log: standard error, where it has
+/// been said already, may be nowhere.
+pub(crate) fn log_faults(cli: &Cli, faults: &str) {
+    if cli.output.is_some()
+        && let Ok(log) = start_log(cli)
+    {
+        faults.lines().for_each(|fault| error!("{fault}"));
+        log.finish();
+    }
 }
 
 fn run_logged(

@@ -93,32 +93,31 @@ impl<'p> Ending<'p> {
     fn on_signal(&mut self, number: i32) -> Goes {
         match number {
             libc::SIGHUP => {
-                self.log.say(format_args!("signal SIGHUP received, reopening log file"));
+                self.say(number, ", reopening log file");
                 self.log.reopen();
             }
             libc::SIGTTIN => {
-                self.log.say(format_args!("signal SIGTTIN received, up logging level"));
+                self.say(number, ", up logging level");
                 let level = self.log.turn_up();
                 self.log.say(format_args!("up log level to {level}"));
             }
             libc::SIGTTOU => {
-                self.log.say(format_args!("signal SIGTTOU received, down logging level"));
+                self.say(number, ", down logging level");
                 let level = self.log.turn_down();
                 self.log.say(format_args!("down log level to {level}"));
             }
-            libc::SIGUSR1 => self.log.say(format_args!("signal SIGUSR1 received")),
-            libc::SIGUSR2 => self.log.say(format_args!("signal SIGUSR2 received")),
-            number => return self.on_end(name_of(number)),
+            libc::SIGUSR1 | libc::SIGUSR2 => self.say(number, ""),
+            number => return self.on_end(number),
         }
         Goes::On
     }
 
-    fn on_end(&mut self, signal: &str) -> Goes {
+    fn on_end(&mut self, number: i32) -> Goes {
         if self.until.is_some() || self.limit.is_zero() {
-            self.log.say(format_args!("signal {signal} received, exiting"));
+            self.say(number, ", exiting");
             return Goes::Out;
         }
-        self.log.say(format_args!("signal {signal} received, draining for up to {:?}", self.limit));
+        self.say(number, &format!(", draining for up to {:?}", self.limit));
         self.until = Some(Instant::now() + self.limit);
         if let Some(names) = self.names.take() {
             names.let_go();
@@ -127,12 +126,22 @@ impl<'p> Ending<'p> {
         info!("{} clients are let go", self.shared.clients());
         Goes::On
     }
+
+    /// In nutcracker's words: people look for them.
+    fn say(&self, number: i32, what: &str) {
+        self.log.say(format_args!("signal {number} ({}) received{what}", name_of(number)));
+    }
 }
 
 const fn name_of(number: i32) -> &'static str {
     match number {
+        libc::SIGHUP => "SIGHUP",
         libc::SIGINT => "SIGINT",
         libc::SIGTERM => "SIGTERM",
+        libc::SIGTTIN => "SIGTTIN",
+        libc::SIGTTOU => "SIGTTOU",
+        libc::SIGUSR1 => "SIGUSR1",
+        libc::SIGUSR2 => "SIGUSR2",
         _ => "unknown",
     }
 }
