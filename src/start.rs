@@ -56,6 +56,9 @@ pub(crate) enum StartError {
     /// A pool's address cannot be listened on.
     #[error("pool {pool}: cannot listen on {listen}: {why}")]
     Listen { pool: String, listen: String, why: std::io::Error },
+    /// Two processes were started at once with the same unix socket.
+    #[error("another process has taken the socket {path} meanwhile")]
+    SocketLost { path: String },
     /// The process cannot be left to run in the background.
     #[error("cannot run in the background: {0}")]
     Daemon(std::io::Error),

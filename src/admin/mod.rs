@@ -21,7 +21,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use log::warn;
 use socket2::Socket;
 
-use crate::limits::{STATS_LINGER, STATS_LINGER_BYTES_MAX, STATS_READERS_MAX, STATS_WRITE_TIME};
+use crate::limits::{
+    STATS_LINGER, STATS_LINGER_BYTES_MAX, STATS_READERS_MAX, STATS_WAITING_MAX, STATS_WRITE_TIME,
+};
 use crate::stats::{Head, Layout};
 use crate::sys::process;
 use crate::sys::sockets::{self, Bound, ListenOn, ListenOptions};
@@ -75,7 +77,7 @@ impl StatsPort {
     /// Errors: another process was faster to listen, or a thread cannot be started.
     pub fn serve(self, layout: Layout, shared: Arc<Shared>) -> io::Result<Reporting> {
         let reporter = Arc::new(Reporter {
-            listener: self.bound.listen_blocking(BACKLOG)?,
+            listener: self.bound.listen_blocking(STATS_WAITING_MAX)?,
             over: AtomicBool::new(false),
             layout,
             shared,
@@ -192,8 +194,6 @@ fn since_1970() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
-/// Readers that may wait to be accepted.
-const BACKLOG: u32 = 128;
 /// How long after a failed accept the next is tried.
 const ACCEPT_INTERVAL: Duration = Duration::from_millis(100);
 /// One line about failed accepts in this time, for each thread.

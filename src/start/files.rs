@@ -153,11 +153,17 @@ impl SocketFile {
         let id = id_of(path)?;
         Some(Self { path: path.to_path_buf(), id })
     }
+
+    /// Its path, if another process has it by now: one that starts in the same moment takes a
+    /// socket that does not listen yet for one that was left behind.
+    pub(crate) fn lost(&self) -> Option<&Path> {
+        (id_of(&self.path) != Some(self.id)).then_some(&self.path)
+    }
 }
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if id_of(&self.path) == Some(self.id)
+        if self.lost().is_none()
             && let Err(why) = fs::remove_file(&self.path)
         {
             warn!("socket {} cannot be removed: {why}", self.path.display());
@@ -176,6 +182,8 @@ fn id(file: &Metadata) -> (u64, u64) {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::net::UnixListener;
+
     use super::*;
 
     fn take(path: &Path) -> PidFile {
@@ -236,6 +244,20 @@ mod tests {
         assert!(!is_at(file, &path).unwrap());
         drop(first);
         assert_eq!(fs::read_to_string(&path).unwrap(), own());
+    }
+
+    #[test]
+    fn a_socket_whose_name_another_took_is_lost_and_left() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("s");
+        let _first = UnixListener::bind(&path).unwrap();
+        let socket = SocketFile::find(&path).unwrap();
+        assert_eq!(socket.lost(), None);
+        fs::remove_file(&path).unwrap();
+        let _second = UnixListener::bind(&path).unwrap();
+        assert_eq!(socket.lost(), Some(path.as_path()));
+        drop(socket);
+        assert!(path.exists());
     }
 
     #[test]

@@ -79,6 +79,10 @@ impl<'c> Addresses<'c> {
             let access = pool.access.clone();
             listeners.push(ListenerSetup { fd, pool: number, clients_max, access });
         }
+        // They listen now, so nobody takes them for left behind any more.
+        if let Some(path) = self.sockets.iter().find_map(SocketFile::lost) {
+            return Err(StartError::SocketLost { path: path.display().to_string() });
+        }
         Ok(Open { listeners, reporting, sockets: self.sockets })
     }
 }
