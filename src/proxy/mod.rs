@@ -44,7 +44,7 @@ use std::time::Duration;
 
 pub use counters::Counters;
 pub use figures::layout;
-pub use health::{Ejecting, Sign, Vital};
+pub use health::{Ejecting, Sign, Standing, Vital};
 pub use holdings::Holdings;
 pub use listener::Occupancy;
 pub use pool::PoolSetup;
@@ -242,6 +242,7 @@ impl Proxy {
         self.servers = servers;
         self.tick_stalled(now);
         self.show_figures();
+        self.pools.ticked_at = now;
     }
 
     /// Nothing is armed on this slot any more and its descriptor is closed: the slot is free.
