@@ -53,6 +53,14 @@ impl Proxy {
     }
 }
 
+impl Pools {
+    /// Counts a request of a client that fails for its servers.
+    pub(crate) fn count_failed_request(&mut self, pool: u32) {
+        self.counters.requests_failed += 1;
+        self.figures.pool(pool).forward_error += 1;
+    }
+}
+
 fn add_server(figures: &mut Figures, server: &mut Server) {
     let sum = figures.server(server.pool, server.number);
     match server.phase {

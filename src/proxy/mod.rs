@@ -225,7 +225,6 @@ impl Proxy {
         self.pools.now = now;
         let Some(server) = self.pools.servers.find(key) else { return };
         if server.deadline().is_some_and(|deadline| deadline <= now) {
-            self.pools.counters.server_timeouts += 1;
             deliver::fail_server(self, key, Some(Errno(libc::ETIMEDOUT)));
         }
     }

@@ -204,6 +204,7 @@ impl Pools {
         }
         self.wants.push(Want::Close(key));
         self.counters.server_failures += 1;
+        self.counters.server_timeouts += u64::from(why == Some(Errno(libc::ETIMEDOUT)));
         self.note_end(pool, number, lane, good_at);
         self.log_failure(pool, number, why);
         (waiters, blocked)

@@ -47,8 +47,8 @@ fn wants(proxy: &mut Proxy) -> Vec<Want> {
     wants
 }
 
-/// The server connections that a proxy wants to have, connected.
-fn connect_all(proxy: &mut Proxy) -> Vec<Key> {
+/// The server connections that a proxy wants to have.
+fn connects(proxy: &mut Proxy) -> Vec<Key> {
     let connects = |want| match want {
         Want::Connect { key, .. } => Some(key),
         Want::Resolve(_)
@@ -58,7 +58,12 @@ fn connect_all(proxy: &mut Proxy) -> Vec<Key> {
         | Want::Farewell(_)
         | Want::Close(_) => None,
     };
-    let keys: Vec<Key> = wants(proxy).into_iter().filter_map(connects).collect();
+    wants(proxy).into_iter().filter_map(connects).collect()
+}
+
+/// The same, connected.
+fn connect_all(proxy: &mut Proxy) -> Vec<Key> {
+    let keys = connects(proxy);
     keys.iter().for_each(|&key| proxy.on_connected(at(1), key, Ok(())));
     keys
 }
@@ -416,4 +421,42 @@ fn only_what_changes_a_servers_standing_is_a_sign() {
     assert_eq!(ask(&mut proxy, b"$-1\r\n"), []);
     proxy.on_end(at(2), server);
     assert_eq!(signs(&mut proxy), []);
+}
+
+#[test]
+fn a_connect_that_takes_too_long_is_a_timeout_in_all_figures() {
+    let mut proxy = proxy(Limits::default());
+    let client = proxy.on_accept(0);
+    for (why, timeouts) in [(libc::ETIMEDOUT, 1), (libc::ECONNREFUSED, 1), (libc::ETIMEDOUT, 2)] {
+        receive(&mut proxy, client, b"GET a\r\n");
+        let server = connects(&mut proxy)[0];
+        proxy.on_connected(at(1), server, Err(Errno(why)));
+        let figures = &proxy.pools.figures.pools[0].servers;
+        let told: u64 = figures.iter().map(|server| server.server_timedout).sum();
+        assert_eq!((proxy.counters().server_timeouts, told), (timeouts, timeouts));
+    }
+}
+
+#[test]
+fn a_request_that_wants_no_answer_fails_as_visibly_as_any_other() {
+    let mut proxy = proxy(Limits::default());
+    proxy.pools.pools[0].setup.protocol = Protocol::Memcache;
+    let failed = |proxy: &mut Proxy| {
+        (proxy.counters().requests_failed, proxy.pools.figures.pool(0).forward_error)
+    };
+    let client = proxy.on_accept(0);
+    let request = b"set a 0 0 1 noreply\r\nx\r\n";
+    receive(&mut proxy, client, request);
+    let server = connect_all(&mut proxy)[0];
+    assert!(sent(&mut proxy, server).starts_with(b"set a 0 0 1\r\n"));
+    proxy.on_end(at(2), server);
+    assert_eq!(failed(&mut proxy), (1, 1));
+    let nodes = ["one", "two"].map(|name| Node { name: name.to_owned(), weight: 1 });
+    let (hash, kind) = (HashKind::default(), DistributionKind::Modula);
+    let nobody = RoutingTable::new(hash, None, kind, &nodes, &[true, true]);
+    proxy.set_routing(0, Arc::new(nobody));
+    receive(&mut proxy, client, request);
+    receive(&mut proxy, client, b"get a\r\n");
+    assert_eq!(failed(&mut proxy), (3, 3));
+    assert_eq!(sent(&mut proxy, client), b"SERVER_ERROR Connection refused\r\n");
 }
