@@ -205,6 +205,15 @@ impl Side {
         }
         let mut silent = self.client("silent");
         silent.send(&[command(&["GET", "a"]), command(&["GET", "bc"])].concat());
+        // A client that is lost while it is owed a reply, but has ended its side before.
+        let mut vanishes = self.client("silent");
+        vanishes.send(&command(&["GET", "a"]));
+        vanishes.shutdown_write();
+        // Its end is read before anything that is sent later.
+        for _ in 0..2 {
+            open[0].call(&["PING"]);
+        }
+        vanishes.reset();
         let mut deaf = self.client("deaf");
         deaf.send(&command(&["GET", "first"]));
         deaf.send(&command(&["SET", "large", &"x".repeat(16 << 20)]));
@@ -268,8 +277,10 @@ fn all_figures_are_nutcrackers_after_the_same_traffic() {
         ("ends/fake/server_eof", 2),
         ("resets/fake/server_err", 2),
         ("bad/fake/server_err", 2),
-        ("silent/fake/out_queue", 2),
-        ("silent/fake/out_queue_bytes", 41),
+        ("silent/client_eof", 1),
+        ("silent/client_err", 0),
+        ("silent/fake/out_queue", 3),
+        ("silent/fake/out_queue_bytes", 61),
         ("deaf/fake/in_queue", 1),
         ("second/fake/requests", 2),
         ("second/fake/responses", 1),

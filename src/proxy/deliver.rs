@@ -140,8 +140,7 @@ fn settle_error(proxy: &mut Proxy, waiter: Waiter, words: &[u8]) {
     let was_due = account.due();
     let (sequence, part) = (waiter.sequence, part_of(&waiter));
     if account.pipeline.settle_error(sequence, part, words, &mut account.output) {
-        proxy.pools.counters.requests_failed += 1;
-        proxy.pools.figures.pool(account.pool).forward_error += 1;
+        proxy.pools.count_failed_request(account.pool);
     }
     after_settling(proxy, waiter.client(), was_due);
 }

@@ -112,8 +112,7 @@ fn forward_or_fail(
     match number {
         Some(number) => pools.forward(account, client, number, source),
         None => {
-            pools.counters.requests_failed += 1;
-            pools.figures.pool(account.pool).forward_error += 1;
+            pools.count_failed_request(account.pool);
             let protocol = pools.protocol(account.pool);
             pools.words.clear();
             reject::failure(protocol, Some(Errno(libc::ECONNREFUSED)), &mut pools.words);

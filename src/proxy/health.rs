@@ -32,11 +32,29 @@ pub struct Sign {
     pub what: Vital,
 }
 
+/// How a server stands with all workers: what it would take to change that.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Standing {
+    /// Nothing is held against it: a reply tells nothing new.
+    #[default]
+    Good,
+    /// Failures are counted, which its next reply undoes.
+    Failing,
+    /// It is left out: nothing but a probe or the time tells anything new.
+    Out,
+}
+
 /// What a server did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Vital {
-    /// A connection to it ended, for whatever reason, or it said that it cannot serve now.
-    Failed,
+    /// A connection to it ended, for whatever reason, which was good until then.
+    Ended {
+        /// When that was last certain: when it was begun, or a reply came on it. What ended the
+        /// others that were open may have ended this one too.
+        good_at: Instant,
+    },
+    /// It said that it cannot serve now.
+    Unable,
     /// It answered a request, for the first time after it had failed.
     Answered,
     /// It answered `Proxy::probe`.
@@ -64,9 +82,9 @@ impl Proxy {
         self.pools.pools[pool as usize].setup.routing = routing;
     }
 
-    /// Says whether failures of a server are counted that its next reply undoes.
-    pub fn set_failing(&mut self, pool: u32, server: u32, failing: bool) {
-        self.pools.pools[pool as usize].failing[server as usize] = failing;
+    /// Says how a server stands with all workers.
+    pub fn set_standing(&mut self, pool: u32, server: u32, standing: Standing) {
+        self.pools.pools[pool as usize].standings[server as usize] = standing;
     }
 }
 
@@ -99,16 +117,17 @@ impl Pools {
         self.wants.push(Want::Close(key));
     }
 
-    /// A connection to a server has ended.
-    pub(crate) fn note_failure(&mut self, pool: u32, server: u32, lane: u32) {
+    /// A connection to a server has ended, which was certain to be good at `good_at`.
+    pub(crate) fn note_end(&mut self, pool: u32, server: u32, lane: u32, good_at: Instant) {
         if lane == PROBE_LANE {
             self.signs.push(Sign { pool, server, what: Vital::ProbeFailed });
             return;
         }
         let pool_of = &mut self.pools[pool as usize];
-        if pool_of.setup.ejecting.is_some() {
-            pool_of.failing[server as usize] = true;
-            self.signs.push(Sign { pool, server, what: Vital::Failed });
+        let standing = &mut pool_of.standings[server as usize];
+        if pool_of.setup.ejecting.is_some() && *standing != Standing::Out {
+            *standing = Standing::Failing;
+            self.signs.push(Sign { pool, server, what: Vital::Ended { good_at } });
         }
     }
 
@@ -119,13 +138,12 @@ impl Pools {
         let Some(server) = self.servers.find(key) else { return };
         let pool = &mut self.pools[server.pool as usize];
         let Some(ejecting) = pool.setup.ejecting else { return };
-        let failing = &mut pool.failing[server.number as usize];
-        let what = match verdict(server, &buffer[range], ejecting) {
-            Some(Vital::Answered) if !*failing => return,
-            Some(what) => what,
-            None => return,
+        let standing = &mut pool.standings[server.number as usize];
+        let what = match (verdict(server, &buffer[range], ejecting), *standing) {
+            (Some(Vital::Answered), Standing::Good) | (_, Standing::Out) | (None, _) => return,
+            (Some(what), _) => what,
         };
-        *failing = what == Vital::Failed;
+        *standing = if what == Vital::Unable { Standing::Failing } else { Standing::Good };
         self.signs.push(Sign { pool: server.pool, server: server.number, what });
     }
 }
@@ -155,7 +173,7 @@ fn verdict(server: &Server, end: &[u8], ejecting: Ejecting) -> Option<Vital> {
         Some(b"-OOM") => ejecting.on_oom,
         Some(_) | None => false,
     };
-    Some(if is_unable { Vital::Failed } else { Vital::Answered })
+    Some(if is_unable { Vital::Unable } else { Vital::Answered })
 }
 
 /// The probe. It is in nobody's way, and a server that wants a password first lives too.

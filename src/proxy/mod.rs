@@ -24,8 +24,10 @@ mod gather;
 mod greeting;
 mod health;
 mod holdings;
+mod intake;
 mod listener;
 mod local;
+mod owed;
 mod pipeline;
 mod pool;
 mod pools;
@@ -40,24 +42,20 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use log::debug;
-
 pub use counters::Counters;
 pub use figures::layout;
-pub use health::{Ejecting, Sign, Vital};
+pub use health::{Ejecting, Sign, Standing, Vital};
 pub use holdings::Holdings;
 pub use listener::Occupancy;
 pub use pool::PoolSetup;
 pub use reject::TOO_MANY_CLIENTS;
 
 use crate::io::{Address, Buffer, Chain, Destination, Errno, KeepAlive};
-use crate::limits::{Limits, STASH_BYTES_MAX};
-use crate::proto::{Parsed, Protocol};
-use crate::proxy::client::{Client, Farewell, Phase};
+use crate::limits::Limits;
+use crate::proto::Protocol;
+use crate::proxy::client::{Client, Phase};
 use crate::proxy::pools::Pools;
 use crate::proxy::slots::Slots;
-use crate::proxy::source::Source;
 use crate::stats::Block;
 use crate::time::Instant;
 use crate::token::{Key, Role};
@@ -227,7 +225,6 @@ impl Proxy {
         self.pools.now = now;
         let Some(server) = self.pools.servers.find(key) else { return };
         if server.deadline().is_some_and(|deadline| deadline <= now) {
-            self.pools.counters.server_timeouts += 1;
             deliver::fail_server(self, key, Some(Errno(libc::ETIMEDOUT)));
         }
     }
@@ -242,26 +239,9 @@ impl Proxy {
             self.on_deadline(now, key);
         }
         self.servers = servers;
-        let stall = self.pools.limits.output_stall;
-        for key in std::mem::take(&mut self.stalled) {
-            let Some(client) = self.clients.find_mut(key) else { continue };
-            let account = &mut client.account;
-            match account.stalled_since {
-                // What is held behind an earlier request is not the client's to take.
-                Some(_) if account.due() == 0 => {
-                    account.stalled_since = Some(now);
-                    self.stalled.push(key);
-                }
-                Some(since) if now - since >= stall => {
-                    self.pools.counters.clients_stalled += 1;
-                    debug!("client {} takes no replies, closed", key.index);
-                    self.drop_client(key);
-                }
-                Some(_) => self.stalled.push(key),
-                None => account.stall_listed = false,
-            }
-        }
+        self.tick_stalled(now);
         self.show_figures();
+        self.pools.ticked_at = now;
     }
 
     /// Nothing is armed on this slot any more and its descriptor is closed: the slot is free.
@@ -367,229 +347,6 @@ impl Proxy {
     /// What happened so far.
     pub fn counters(&self) -> Counters {
         self.pools.counters
-    }
-
-    fn on_request_bytes(&mut self, key: Key, buffer: &mut Buffer) {
-        let Some(client) = self.clients.find_mut(key) else { return };
-        // Beyond its end come bytes only where the end was ours: a drain.
-        if client.account.phase != Phase::Open || client.input.ended {
-            return;
-        }
-        let read = if client.has_more() { 0 } else { self.feed(key, buffer) };
-        let Some(client) = self.clients.find_mut(key) else { return };
-        if read == buffer.len() || client.account.phase != Phase::Open {
-            return;
-        }
-        client.input.put_aside(buffer, read);
-        if client.input.reading && client.input.stashed() > STASH_BYTES_MAX {
-            client.input.reading = false;
-            self.pools.counters.clients_paused += 1;
-            self.pools.wants.push(Want::Pause(key));
-        }
-        self.note_ready(key);
-    }
-
-    fn run_client(&mut self, key: Key) {
-        let Some(client) = self.clients.find_mut(key) else { return };
-        client.input.ready = false;
-        self.unpark(key);
-        while let Some(client) = self.clients.find_mut(key)
-            && *client.input.budget(self.pools.turn) > 0
-            && client.account.may_parse(&self.pools.limits)
-            && let Some(mut piece) = client.input.take_aside()
-        {
-            let read = self.feed(key, &mut piece);
-            if let Some(client) = self.clients.find_mut(key)
-                && client.account.phase == Phase::Open
-            {
-                client.input.put_back(&mut piece, read);
-            }
-        }
-        let Some(client) = self.clients.find_mut(key) else { return };
-        if client.account.phase != Phase::Open {
-            return;
-        }
-        if !client.has_more() && client.input.ended {
-            return self.on_client_end(key);
-        }
-        if client.input.stashed() <= STASH_BYTES_MAX / 2
-            && !client.input.reading
-            && !client.input.ended
-        {
-            client.input.reading = true;
-            self.pools.wants.push(Want::Read(key));
-        }
-        self.note_ready(key);
-    }
-
-    /// Dispatches the request that waited for room, if there may be some.
-    fn unpark(&mut self, key: Key) {
-        let Some(client) = self.clients.find_mut(key) else { return };
-        if !client.account.parked || !client.account.may_parse(&self.pools.limits) {
-            return;
-        }
-        let was_due = client.account.due();
-        client.account.parked = false;
-        let Client { input, account } = client;
-        let mut nothing = Buffer::from_bytes(Bytes::new());
-        let source = Source::new(&mut input.partial, &mut nothing, 0..0);
-        dispatch::dispatch(&mut self.pools, account, key, input.parser.request(), source);
-        self.after_replies(key, was_due);
-    }
-
-    /// Parses and handles requests, as many as limits and the client's budget allow. Returns how
-    /// many bytes of `buffer` were read; the rest is to be kept.
-    #[inline]
-    fn feed(&mut self, key: Key, buffer: &mut Buffer) -> usize {
-        let Some(client) = self.clients.find_mut(key) else { return 0 };
-        let was_due = client.account.due();
-        let read = feed(&mut self.pools, client, key, buffer);
-        self.after_replies(key, was_due);
-        read
-    }
-
-    /// What is due once a client's output has grown, or might have: its limits are looked at, and
-    /// it is flushed, or departs. `was_due` is what was due to be sent before.
-    #[inline]
-    fn after_replies(&mut self, key: Key, was_due: usize) {
-        let Some(client) = self.clients.find_mut(key) else { return };
-        let account = &mut client.account;
-        let limits = &self.pools.limits;
-        let owed = account.owed();
-        if owed >= limits.output_soft_bytes && account.phase != Phase::Leaving {
-            // A single reply is never too much, however large the value: not the one that was just
-            // given to a client which kept up, and not the one that a lone gather is collecting.
-            let kept_up = was_due < limits.output_soft_bytes;
-            let held = account.pipeline.held_bytes();
-            let few_held = held <= limits.output_hard_bytes || account.pipeline.len() <= 1;
-            if owed > limits.output_hard_bytes && !(kept_up && few_held) {
-                self.pools.counters.clients_over_output += 1;
-                debug!("client {} has {owed} bytes of replies unread, closed", key.index);
-                return self.drop_client(key);
-            }
-            if account.stalled_since.is_none() {
-                account.stalled_since = Some(self.pools.now);
-                if !account.stall_listed {
-                    account.stall_listed = true;
-                    self.stalled.push(key);
-                }
-            }
-        }
-        if !account.output.is_empty() && !account.dirty {
-            account.dirty = true;
-            self.pools.wants.push(Want::Flush(key));
-        }
-        depart_if_settled(&mut self.pools, client, key);
-    }
-
-    /// Puts a client in the ready list if it has something to do there.
-    fn note_ready(&mut self, key: Key) {
-        let Some(client) = self.clients.find_mut(key) else { return };
-        if !client.input.ready && client.has_work(&self.pools.limits) {
-            client.input.ready = true;
-            self.ready.push_back(key);
-        }
-    }
-
-    fn on_client_end(&mut self, key: Key) {
-        let Some(client) = self.clients.find_mut(key) else { return };
-        match client.account.phase {
-            Phase::Open if client.has_more() => {
-                client.input.ended = true;
-                self.note_ready(key);
-            }
-            Phase::Open | Phase::Draining(_) => {
-                // Who is let go may still be sending.
-                let farewell = if self.draining { Farewell::LastWords } else { Farewell::Close };
-                client.account.phase = Phase::Draining(farewell);
-                depart_if_settled(&mut self.pools, client, key);
-            }
-            Phase::Leaving => {}
-        }
-    }
-
-    fn on_client_took(&mut self, key: Key, bytes: usize) {
-        let Some(client) = self.clients.find_mut(key) else { return };
-        let account = &mut client.account;
-        assert!(bytes <= account.in_send, "the kernel takes no more than it was given");
-        account.in_send -= bytes;
-        if account.stalled_since.is_some() {
-            let is_over = account.owed() >= self.pools.limits.output_soft_bytes;
-            account.stalled_since = is_over.then_some(self.pools.now);
-        }
-        depart_if_settled(&mut self.pools, client, key);
-        if client.has_more() || client.input.ended {
-            self.note_ready(key);
-        }
-    }
-
-    fn drop_client(&mut self, key: Key) {
-        let Some(client) = self.clients.find_mut(key) else { return };
-        if client.account.phase != Phase::Leaving {
-            figures::count_client_end(&mut self.pools.figures, client);
-            client.leave();
-            self.pools.wants.push(Want::Close(key));
-        }
-    }
-}
-
-#[inline]
-fn feed(pools: &mut Pools, client: &mut Client, key: Key, buffer: &mut Buffer) -> usize {
-    let mut at = 0;
-    let mut budget = *client.input.budget(pools.turn);
-    while at < buffer.len() && budget > 0 && client.account.may_parse(&pools.limits) {
-        let Client { input, account } = client;
-        match input.parser.parse(&buffer[at..]) {
-            Parsed::Partial => {
-                input.partial.push_buffer(buffer, at..buffer.len());
-                at = buffer.len();
-            }
-            Parsed::Nothing { end } => {
-                input.partial.clear();
-                at += end;
-            }
-            Parsed::Request { end } => {
-                let source = Source::new(&mut input.partial, buffer, at..at + end);
-                dispatch::dispatch(pools, account, key, input.parser.request(), source);
-                pools.counters.requests += 1;
-                at += end;
-                budget -= 1;
-            }
-            Parsed::Bad(bad) => {
-                refuse_protocol(pools, client, bad.words().as_deref());
-                at = buffer.len();
-            }
-        }
-    }
-    *client.input.budget(pools.turn) = budget;
-    at
-}
-
-/// Earlier replies first, then what was wrong, then the end.
-fn refuse_protocol(pools: &mut Pools, client: &mut Client, words: Option<&[u8]>) {
-    pools.counters.protocol_errors += 1;
-    pools.log_bad_request(client.account.pool, words);
-    client.input.partial.clear();
-    let account = &mut client.account;
-    account.phase = Phase::Draining(Farewell::LastWords);
-    account.is_faulty = true;
-    if let Some(words) = words {
-        let protocol = pools.protocol(account.pool);
-        pools.words.clear();
-        reject::protocol_error(protocol, words, &mut pools.words);
-        account.pipeline.push_answered(&pools.words, &mut account.output);
-    }
-}
-
-fn depart_if_settled(pools: &mut Pools, client: &mut Client, key: Key) {
-    let Phase::Draining(farewell) = client.account.phase else { return };
-    if client.account.is_settled() {
-        figures::count_client_end(&mut pools.figures, client);
-        client.leave();
-        pools.wants.push(match farewell {
-            Farewell::Close => Want::Close(key),
-            Farewell::LastWords => Want::Farewell(key),
-        });
     }
 }
 

@@ -7,7 +7,7 @@ use crate::config::Secret;
 use crate::distribution::RoutingTable;
 use crate::io::{Destination, KeepAlive};
 use crate::proto::Protocol;
-use crate::proxy::health::Ejecting;
+use crate::proxy::health::{Ejecting, Standing};
 use crate::token::Key;
 
 /// What a worker is told about a pool.
@@ -43,16 +43,16 @@ pub(crate) struct Pool {
     /// For each server, for each lane: the connection, if there is one.
     connections: Vec<Option<Key>>,
     next_lane: u32,
-    /// For each server: whether failures are counted that its next reply undoes.
-    pub(crate) failing: Vec<bool>,
+    /// How each server stands with all workers, as far as this one knows.
+    pub(crate) standings: Vec<Standing>,
 }
 
 impl Pool {
     pub(crate) fn new(setup: PoolSetup) -> Self {
         assert!(setup.server_connections > 0, "the configuration checks it");
         let connections = vec![None; setup.servers.len() * setup.server_connections as usize];
-        let failing = vec![false; setup.servers.len()];
-        Self { setup, connections, next_lane: 0, failing }
+        let standings = vec![Standing::default(); setup.servers.len()];
+        Self { setup, connections, next_lane: 0, standings }
     }
 
     /// Which of a server's connections the next client uses.

@@ -32,6 +32,8 @@ pub(crate) struct Pools {
     pub(crate) signs: Vec<Sign>,
     /// The time of the event at hand.
     pub(crate) now: Instant,
+    /// The time of the last tick.
+    pub(crate) ticked_at: Instant,
     /// The number of the turn at hand, for the clients' budgets; wraps.
     pub(crate) turn: u32,
     /// The server of each key of the request at hand.
@@ -58,6 +60,7 @@ impl Pools {
             wants: Vec::new(),
             signs: Vec::new(),
             now: Instant::default(),
+            ticked_at: Instant::default(),
             turn: 0,
             routes: Vec::new(),
             words: Vec::new(),
@@ -189,6 +192,8 @@ impl Pools {
         if server.phase == Phase::Leaving {
             return Default::default();
         }
+        server.note_good(self.ticked_at);
+        let good_at = server.good_at;
         count_server_end(&mut self.figures, server, why);
         server.leave();
         let waiters = std::mem::take(&mut server.waiters).into();
@@ -199,7 +204,8 @@ impl Pools {
         }
         self.wants.push(Want::Close(key));
         self.counters.server_failures += 1;
-        self.note_failure(pool, number, lane);
+        self.counters.server_timeouts += u64::from(why == Some(Errno(libc::ETIMEDOUT)));
+        self.note_end(pool, number, lane, good_at);
         self.log_failure(pool, number, why);
         (waiters, blocked)
     }
@@ -280,6 +286,7 @@ impl Pools {
         let phase = if has_name { Phase::Resolving } else { Phase::Connecting };
         let mut server = Server::new(pool, number, lane, phase, timeout, setup.protocol);
         server.greeting = Greeting::new(setup.password.as_ref(), setup.database, self.now);
+        server.good_at = self.now;
         let key = self.servers.insert(server);
         self.wants.push(match has_name {
             true => Want::Resolve(key),

@@ -61,6 +61,8 @@ pub(crate) struct Server {
     pub(crate) blocked: Vec<Key>,
     /// What the next tick adds to the figures of the server.
     pub(crate) tally: Tally,
+    /// When it was last certain to be good: when it was begun, or the last tick before a reply.
+    pub(crate) good_at: Instant,
 }
 
 /// What happened on a connection since the last tick.
@@ -177,6 +179,7 @@ impl Server {
             sent: 0,
             blocked: Vec::new(),
             tally: Tally::default(),
+            good_at: Instant::default(),
         }
     }
 
@@ -267,6 +270,14 @@ impl Server {
             unsent_bytes: self.queued - start_of(sent),
             sent: sent as u64,
             sent_bytes: start_of(sent) - start_of(0),
+        }
+    }
+
+    /// Replies that came since the last tick, at `ticked_at`, show that it was good then. Asked
+    /// before the tally is taken: so no reply has to note its time.
+    pub(crate) fn note_good(&mut self, ticked_at: Instant) {
+        if self.tally.responses > 0 {
+            self.good_at = self.good_at.max(ticked_at);
         }
     }
 

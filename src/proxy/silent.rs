@@ -2,7 +2,8 @@
 //!
 //! The server is not told. It answers as always, and the answer is swallowed: so each request on
 //! a server connection has one reply and one deadline, and a connection that fell out of step is
-//! seen at once. memcached itself answers some of what says `noreply`.
+//! seen at once. memcached itself answers some of what says `noreply`. A request that fails for its
+//! servers is counted like any other, which is all that anybody hears of it.
 
 use crate::io::Chain;
 use crate::proto::commands::{Answer, Split};
@@ -32,7 +33,10 @@ pub(crate) fn dispatch(
     let key = request.argument_range(request.keys.first);
     match pools.route(account.pool, &source, key) {
         Some(number) => forward(pools, account, client, number, cut, source),
-        None => source.discard(),
+        None => {
+            pools.count_failed_request(account.pool);
+            source.discard();
+        }
     }
 }
 

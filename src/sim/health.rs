@@ -134,11 +134,5 @@ impl Health {
     }
 }
 
-/// The number in an integer reply.
-pub(super) fn number_of(reply: &[u8]) -> Option<usize> {
-    let text = reply.strip_prefix(b":")?.strip_suffix(b"\r\n")?;
-    std::str::from_utf8(text).ok()?.parse().ok()
-}
-
 /// How much of its timeout a server has to have been slow for, to be given up for it.
 const SLOW_PERCENT: u32 = 75;

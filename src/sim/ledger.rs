@@ -15,8 +15,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::sim::health::{Health, Trouble, number_of};
-use crate::sim::resp::{self, bulk};
+use crate::sim::findings::{Finding, Findings, number_of};
+use crate::sim::health::{Health, Trouble};
+use crate::sim::marks::{marks, writer_of};
 use crate::time::Instant;
 
 /// A reply that is right.
@@ -42,15 +43,6 @@ pub enum Reply {
     Failure(Vec<usize>),
 }
 
-/// What a server finds under a key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Finding {
-    /// The reply to a read of it.
-    Value(Vec<u8>),
-    /// Whether it was there.
-    Presence(bool),
-}
-
 /// A request that was carried out.
 struct Execution {
     /// The first key of the request, or the one that this mark was stored under.
@@ -67,19 +59,12 @@ struct Execution {
 #[derive(Default)]
 pub(super) struct Ledger {
     executions: BTreeMap<Vec<u8>, Execution>,
-    findings: BTreeMap<Vec<u8>, Vec<Found>>,
+    findings: Findings,
     health: Vec<Health>,
     /// How long the pool has its requests and its connects wait.
     timeout: Option<Duration>,
     /// For how long after a failure a server may be left out, if the pool ejects servers.
     left_out: Option<Duration>,
-}
-
-/// A finding, whose it is, and when.
-struct Found {
-    at: Instant,
-    server: usize,
-    finding: Finding,
 }
 
 impl Ledger {
@@ -97,11 +82,8 @@ impl Ledger {
 
     /// Every key that a server was asked for, with the server, and when.
     pub(super) fn keys(&self) -> impl Iterator<Item = (&[u8], usize, Instant)> {
-        let findings = self.findings.iter();
-        let found = findings
-            .flat_map(|(key, all)| all.iter().map(|found| (&key[..], found.server, found.at)));
         let done = self.executions.values().map(|done| (&done.key[..], done.server, done.at));
-        done.chain(found)
+        done.chain(self.findings.keys())
     }
 
     /// A server has carried out `request`, and answers `reply`.
@@ -134,7 +116,7 @@ impl Ledger {
             }
         }
         for (key, finding) in findings {
-            self.findings.entry(key).or_default().push(Found { at, server, finding });
+            self.findings.note(key, server, at, finding);
         }
     }
 
@@ -234,9 +216,9 @@ impl Ledger {
             Reply::Stored(marks) => {
                 bytes == b"+OK\r\n" && marks.iter().all(|mark| self.executions.contains_key(mark))
             }
-            Reply::Found(key) => self.found(key, sent).any(|value| value == bytes),
-            Reply::AllFound(keys) => self.are_found(keys, bytes, sent),
-            Reply::Count(keys) => self.is_count(keys, bytes, sent),
+            Reply::Found(key) => self.findings.is_found(key, bytes, sent),
+            Reply::AllFound(keys) => self.findings.are_found(keys, bytes, sent, b""),
+            Reply::Count(keys) => self.findings.is_count(keys, bytes, sent),
             Reply::Failure(servers) => {
                 servers.iter().any(|&server| self.health[server].excuses(bytes, sent))
                     || self.is_for_nobody(servers, bytes, sent)
@@ -251,38 +233,6 @@ impl Ledger {
             && self.left_out.is_some_and(|time| health.all(|one| one.is_left_out(time, sent)))
     }
 
-    /// What was found under `key` since `sent`, as replies.
-    fn found(&self, key: &[u8], sent: Instant) -> impl Iterator<Item = &[u8]> {
-        self.since(key, sent).filter_map(|finding| match finding {
-            Finding::Value(value) => Some(&value[..]),
-            Finding::Presence(_) => None,
-        })
-    }
-
-    fn are_found(&self, keys: &[Vec<u8>], bytes: &[u8], sent: Instant) -> bool {
-        let Some(elements) = resp::elements_of(bytes) else { return false };
-        elements.len() == keys.len()
-            && elements.iter().zip(keys).all(|(element, key)| {
-                // In an array, a value that is no string is a null.
-                self.found(key, sent).any(|value| value == *element)
-            })
-    }
-
-    fn is_count(&self, keys: &[Vec<u8>], bytes: &[u8], sent: Instant) -> bool {
-        let (mut least, mut most) = (0, 0);
-        for key in keys {
-            let mut seen = self.since(key, sent).filter_map(|finding| match finding {
-                Finding::Presence(there) => Some(*there),
-                Finding::Value(_) => None,
-            });
-            let Some(first) = seen.next() else { return false };
-            let others: Vec<bool> = seen.collect();
-            least += usize::from(first && others.iter().all(|&there| there));
-            most += usize::from(first || others.iter().any(|&there| there));
-        }
-        number_of(bytes).is_some_and(|count| (least..=most).contains(&count))
-    }
-
     /// Whether one of `servers` has sent a reply twice that explains `bytes`, as the whole reply
     /// or as that of one fragment. It explains nothing else from now on.
     fn take_doubled(
@@ -292,123 +242,48 @@ impl Ledger {
         bytes: &[u8],
         sent: Instant,
     ) -> bool {
-        let mut health = std::mem::take(&mut self.health);
+        let findings = &self.findings;
         let is_explained = |doubled: &[u8]| {
-            doubled == bytes
-                || replies.iter().any(|reply| self.is_made_with(doubled, reply, bytes, sent))
+            let is_made = |reply| is_made_with(findings, doubled, reply, bytes, sent);
+            doubled == bytes || replies.iter().any(is_made)
         };
-        let taken = servers.iter().any(|&server| health[server].take_doubled(sent, is_explained));
-        self.health = health;
-        taken
-    }
-
-    /// Whether `bytes` are a reply put together of `doubled` and what was found for the rest.
-    fn is_made_with(&self, doubled: &[u8], reply: &Reply, bytes: &[u8], sent: Instant) -> bool {
-        match reply {
-            Reply::AllFound(keys) => {
-                let other = resp::elements_of(doubled).unwrap_or_default();
-                let Some(elements) = resp::elements_of(bytes) else { return false };
-                elements.len() == keys.len()
-                    && elements.iter().zip(keys).all(|(element, key)| {
-                        other.contains(element) || self.found(key, sent).any(|one| one == *element)
-                    })
-            }
-            Reply::Count(keys) => match (number_of(doubled), number_of(bytes)) {
-                (Some(part), Some(count)) => (part..=part + keys.len()).contains(&count),
-                _ => false,
-            },
-            Reply::Exactly(_)
-            | Reply::Error(_)
-            | Reply::Answered(_)
-            | Reply::Stored(_)
-            | Reply::Found(_)
-            | Reply::Failure(_) => false,
-        }
-    }
-
-    fn since(&self, key: &[u8], sent: Instant) -> impl Iterator<Item = &Finding> {
-        let all = self.findings.get(key).map_or(&[][..], |all| all);
-        let first = all.partition_point(|found| found.at < sent);
-        all[first..].iter().map(|found| &found.finding)
+        servers.iter().any(|&server| self.health[server].take_doubled(sent, is_explained))
     }
 }
 
-/// A value that bears a mark: `#name;` and whatever follows.
-pub fn marked(name: &str, rest: &[u8]) -> Vec<u8> {
-    [b"#", name.as_bytes(), b";", rest].concat()
-}
-
-/// The mark of a value that was made by `marked`.
-pub fn mark_of(value: &[u8]) -> Option<&[u8]> {
-    let end = value.iter().position(|&byte| byte == b';')?;
-    value.starts_with(b"#").then_some(&value[..=end])
-}
-
-/// The last argument of a read of everything under a key, which no other read has: an end of a
-/// range that lies behind all that there is.
-pub fn range_end(client: u64, count: u64) -> Vec<u8> {
-    assert!(count < COUNT_MAX, "it would be another client's");
-    (RANGE_END_MIN + client * COUNT_MAX + count).to_string().into_bytes()
-}
-
-/// Whose mark it is, and which of theirs: of `#c3n14;`, or of an end of a range.
-fn writer_of(mark: &[u8]) -> Option<(u64, u64)> {
-    let text = std::str::from_utf8(mark).ok()?;
-    if let Some(number) = text.parse::<u64>().ok().and_then(|end| end.checked_sub(RANGE_END_MIN)) {
-        return Some((number / COUNT_MAX, number % COUNT_MAX));
-    }
-    let (client, count) = text.strip_prefix("#c")?.strip_suffix(';')?.split_once('n')?;
-    Some((client.parse().ok()?, count.parse().ok()?))
-}
-
-/// The marks of a request, each with the key that it is about.
-fn marks(request: &[Vec<u8>]) -> Vec<(&[u8], &[u8])> {
-    let arguments = &request[1..];
-    match &request[0].to_ascii_uppercase()[..] {
-        b"SET" | b"GETSET" | b"APPEND" | b"LPUSH" | b"MSET" => arguments
-            .chunks_exact(2)
-            .filter_map(|pair| Some((mark_of(&pair[1])?, &pair[0][..])))
-            .collect(),
-        b"DEL" | b"UNLINK" | b"EXISTS" | b"TOUCH" | b"MGET" | b"INCR" => {
-            let is_mark = |key: &&Vec<u8>| mark_of(key) == Some(&key[..]);
-            arguments.iter().filter(is_mark).map(|key| (&key[..], &key[..])).collect()
-        }
-        b"HSET" => match arguments {
-            [key, _, value] => mark_of(value).map(|mark| (mark, &key[..])).into_iter().collect(),
-            _ => Vec::new(),
+/// Whether `bytes` are a reply put together of `doubled` and what was found for the rest.
+fn is_made_with(
+    findings: &Findings,
+    doubled: &[u8],
+    reply: &Reply,
+    bytes: &[u8],
+    sent: Instant,
+) -> bool {
+    match reply {
+        Reply::AllFound(keys) => findings.are_found(keys, bytes, sent, doubled),
+        Reply::Count(keys) => match (number_of(doubled), number_of(bytes)) {
+            (Some(part), Some(count)) => (part..=part + keys.len()).contains(&count),
+            _ => false,
         },
-        b"GETRANGE" | b"LRANGE" | b"HSCAN" => match arguments {
-            [key, .., end] if is_range_end(end) => vec![(&end[..], &key[..])],
-            _ => Vec::new(),
-        },
-        _ => Vec::new(),
+        Reply::Exactly(_)
+        | Reply::Error(_)
+        | Reply::Answered(_)
+        | Reply::Stored(_)
+        | Reply::Found(_)
+        | Reply::Failure(_) => false,
     }
-}
-
-fn is_range_end(end: &[u8]) -> bool {
-    let number = std::str::from_utf8(end).ok().and_then(|text| text.parse::<u64>().ok());
-    number.is_some_and(|number| number >= RANGE_END_MIN)
 }
 
 fn is_error(bytes: &[u8], words: &str) -> bool {
     bytes.first() == Some(&b'-') && bytes[1..].starts_with(words.as_bytes())
 }
 
-/// A finding of a value that a `GET` or an `MGET` reads.
-pub(super) fn value_found(text: Option<&[u8]>) -> Finding {
-    Finding::Value(text.map_or(b"$-1\r\n".to_vec(), bulk))
-}
-
-/// Beyond the length of anything that is stored.
-const RANGE_END_MIN: u64 = 1_000_000_000;
-
-/// No client has as many requests.
-const COUNT_MAX: u64 = 1_000_000;
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sim::resp::array;
+    use crate::sim::findings::value_found;
+    use crate::sim::marks::range_end;
+    use crate::sim::resp::{array, bulk};
 
     fn at(millis: u64) -> Instant {
         Instant::from_nanos(millis * 1_000_000)

@@ -5,7 +5,8 @@
 //!  random faults trace     what chance decides, and what came of it
 //!  pipe network            connections, and how each side may end them
 //!  resp redis              the peers' own parser, and what a server knows
-//!  ledger health           what the servers have done: the truth about every reply
+//!  ledger marks            what the servers have done: the truth about every reply
+//!  findings health         what they found, and what troubles they had
 //!  client server           the peers: scripts, and the check of every byte
 //!  operation buffers       what is in flight, and the memory for it
 //!  completions turns       what a wait brings, and whether turns get anywhere
@@ -19,8 +20,10 @@ mod buffers;
 mod client;
 mod completions;
 mod faults;
+mod findings;
 mod health;
 mod ledger;
+mod marks;
 mod network;
 mod operation;
 mod pipe;
@@ -36,7 +39,8 @@ mod wait;
 
 pub use client::{ClientScript, Cut, Ended, Exchange, Leaves, Outcome, REFUSAL, Reads};
 pub use faults::{Fault, Faults};
-pub use ledger::{Reply, mark_of, marked, range_end};
+pub use ledger::Reply;
+pub use marks::{mark_of, marked, range_end};
 pub use random::Random;
 pub use redis::Wanted;
 pub use resp::{array, bulk, integer, request};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::sim::ledger::{Finding, value_found};
+use crate::sim::findings::{Finding, value_found};
 use crate::sim::resp::{array, bulk, integer};
 
 /// A server's keys.

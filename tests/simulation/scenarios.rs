@@ -45,6 +45,7 @@ pub const ALL: &[Scenario] = named![
     names::a_name_is_looked_up_at_each_connect,
     names::a_slow_look_up_fails_requests_in_time_and_no_others,
     ejection::a_server_is_ejected_and_returns_to_the_millisecond,
+    ejection::a_restart_ends_many_connections_and_ejects_nobody,
     greetings::nothing_reaches_a_server_before_its_greeting_is_over,
     endings::a_drain_answers_what_was_read,
     endings::a_drain_answers_what_was_put_aside,
