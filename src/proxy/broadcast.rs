@@ -1,8 +1,8 @@
 //! A request that every server of a pool gets: flush_all of memcached.
 
 use crate::io::Chain;
-use crate::proto::Span;
 use crate::proto::commands::Split;
+use crate::proto::{Request, Span};
 use crate::proxy::client::Account;
 use crate::proxy::gather::Gather;
 use crate::proxy::pools::Pools;
@@ -17,6 +17,7 @@ pub(crate) fn broadcast(
     pools: &mut Pools,
     account: &mut Account,
     client: Key,
+    request: &Request,
     cut: Option<Span>,
     mut source: Source<'_>,
 ) {
@@ -27,20 +28,21 @@ pub(crate) fn broadcast(
         return pools.park(account, client, full, source);
     }
     let request_bytes = source.len() as u32;
-    let mut request = Chain::new();
-    silent::append_without(&mut source, cut.unwrap_or_default(), &mut request);
+    let mut bytes = Chain::new();
+    silent::append_without(&mut source, cut.unwrap_or_default(), &mut bytes);
     source.discard();
     let split = if cut.is_some() { Split::Silence } else { Split::All };
     let gather = Gather::new(split, connections.len(), Vec::new());
     let sequence = account.pipeline.push_gather(gather, request_bytes);
     pools.counters.fragments += connections.len() as u64;
     pools.figures.pool(account.pool).fragments += connections.len() as u64;
-    let request = request.to_vec();
+    let bytes = bytes.to_vec();
     for (number, &connection) in connections.iter().enumerate() {
-        let waiter = Waiter { fragment: number as u32, ..Waiter::new(client, sequence, pools.now) };
+        let whole = Waiter::new(client, sequence, request.expected, pools.now);
+        let waiter = Waiter { fragment: number as u32, ..whole };
         let server = pools.server_for_output(connection);
-        server.queue(waiter, request.len() as u64);
-        server.output.push_copy(&request);
+        server.queue(waiter, bytes.len() as u64);
+        server.output.push_copy(&bytes);
         pools.flush_later(connection);
     }
 }
