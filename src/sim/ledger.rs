@@ -16,7 +16,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::sim::health::{Health, Trouble, number_of};
-use crate::sim::resp::{self, bulk};
+use crate::sim::resp::bulk;
+use crate::sim::store::elements_of;
 use crate::time::Instant;
 
 /// A reply that is right.
@@ -32,7 +33,8 @@ pub enum Reply {
     Stored(Vec<Vec<u8>>),
     /// What was found under this key since the request was sent.
     Found(Vec<u8>),
-    /// An array of what was found under each of these keys since the request was sent.
+    /// An array of what was found under each of these keys since the request was sent, or
+    /// memcached's values.
     AllFound(Vec<Vec<u8>>),
     /// How many of these keys were found since the request was sent.
     Count(Vec<Vec<u8>>),
@@ -247,7 +249,7 @@ impl Ledger {
     /// Whether `bytes` are what is said while all of `servers` are left out.
     fn is_for_nobody(&self, servers: &[usize], bytes: &[u8], sent: Instant) -> bool {
         let mut health = servers.iter().map(|&server| &self.health[server]);
-        bytes == Trouble::Refused.reply()
+        Trouble::Refused.is_told_by(bytes)
             && self.left_out.is_some_and(|time| health.all(|one| one.is_left_out(time, sent)))
     }
 
@@ -260,7 +262,7 @@ impl Ledger {
     }
 
     fn are_found(&self, keys: &[Vec<u8>], bytes: &[u8], sent: Instant) -> bool {
-        let Some(elements) = resp::elements_of(bytes) else { return false };
+        let Some(elements) = elements_of(bytes, keys) else { return false };
         elements.len() == keys.len()
             && elements.iter().zip(keys).all(|(element, key)| {
                 // In an array, a value that is no string is a null.
@@ -306,8 +308,8 @@ impl Ledger {
     fn is_made_with(&self, doubled: &[u8], reply: &Reply, bytes: &[u8], sent: Instant) -> bool {
         match reply {
             Reply::AllFound(keys) => {
-                let other = resp::elements_of(doubled).unwrap_or_default();
-                let Some(elements) = resp::elements_of(bytes) else { return false };
+                let other = elements_of(doubled, keys).unwrap_or_default();
+                let Some(elements) = elements_of(bytes, keys) else { return false };
                 elements.len() == keys.len()
                     && elements.iter().zip(keys).all(|(element, key)| {
                         other.contains(element) || self.found(key, sent).any(|one| one == *element)

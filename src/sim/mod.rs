@@ -4,7 +4,8 @@
 //! ```text
 //!  random faults trace     what chance decides, and what came of it
 //!  pipe network            connections, and how each side may end them
-//!  resp redis              the peers' own parser, and what a server knows
+//!  resp redis memcached    the peers' own parsers, and what a server knows
+//!  store                   of either, whatever it speaks
 //!  ledger health           what the servers have done: the truth about every reply
 //!  client server           the peers: scripts, and the check of every byte
 //!  operation buffers       what is in flight, and the memory for it
@@ -21,6 +22,7 @@ mod completions;
 mod faults;
 mod health;
 mod ledger;
+mod memcached;
 mod network;
 mod operation;
 mod pipe;
@@ -30,6 +32,7 @@ mod resp;
 mod ring;
 mod server;
 mod settings;
+mod store;
 mod trace;
 mod turns;
 mod wait;
@@ -37,6 +40,7 @@ mod wait;
 pub use client::{ClientScript, Cut, Ended, Exchange, Leaves, Outcome, REFUSAL, Reads};
 pub use faults::{Fault, Faults};
 pub use ledger::{Reply, mark_of, marked, range_end};
+pub use memcached::TOO_LARGE;
 pub use random::Random;
 pub use redis::Wanted;
 pub use resp::{array, bulk, integer, request};
