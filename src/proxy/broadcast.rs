@@ -9,10 +9,12 @@ use crate::proxy::pools::Pools;
 use crate::proxy::server::Waiter;
 use crate::proxy::silent;
 use crate::proxy::source::Source;
+use crate::proxy::values::Names;
 use crate::token::Key;
 
-/// Queues a request on every server. The client hears once how it went, or, when `cut` is what its
-/// `noreply` was, not at all.
+/// Queues a request on every server, also on those that are ejected: one that returned with what
+/// was to be gone would be worse than an error. The client hears once how it went, or, when `cut` is
+/// what its `noreply` was, not at all.
 pub(crate) fn broadcast(
     pools: &mut Pools,
     account: &mut Account,
@@ -32,7 +34,10 @@ pub(crate) fn broadcast(
     silent::append_without(&mut source, cut.unwrap_or_default(), &mut bytes);
     source.discard();
     let split = if cut.is_some() { Split::Silence } else { Split::All };
-    let gather = Gather::new(split, connections.len(), Vec::new());
+    let mut names = Names::default();
+    let servers = &pools.pools[account.pool as usize].setup.servers;
+    servers.iter().for_each(|(name, _)| names.push(name.as_bytes()));
+    let gather = Gather::of_servers(split, names);
     let sequence = account.pipeline.push_gather(gather, request_bytes);
     pools.counters.fragments += connections.len() as u64;
     pools.figures.pool(account.pool).fragments += connections.len() as u64;

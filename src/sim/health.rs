@@ -59,7 +59,10 @@ impl Trouble {
     /// Whether a client is told of it by `bytes`, in the words of either protocol.
     pub(super) fn is_told_by(self, bytes: &[u8]) -> bool {
         let words = bytes.strip_prefix(b"-ERR ").or(bytes.strip_prefix(b"SERVER_ERROR "));
-        words.and_then(|words| words.strip_suffix(b"\r\n")) == Some(self.words())
+        let Some(words) = words.and_then(|words| words.strip_suffix(b"\r\n")) else { return false };
+        // Where all servers were asked, the one that failed is named.
+        let named = words.strip_suffix(self.words()).and_then(|name| name.strip_suffix(b": "));
+        words == self.words() || named.is_some_and(|name| name.starts_with(b"server"))
     }
 
     /// What twemproxy says for it.

@@ -253,6 +253,9 @@ impl RequestParser {
                 self.request.expected.add_key(hash);
             }
         }
+        if row.has_number && index == 1 {
+            self.numbers.is_bad = len as usize > WORD_BYTES_MAX || !is_unsigned(word);
+        }
         if let Some(value) = row.value {
             self.numbers.take(index, word, len as usize > WORD_BYTES_MAX, value);
         }
@@ -305,7 +308,7 @@ impl RequestParser {
         }
         if row.value.is_some() {
             self.judge_value()?;
-        } else if self.has_control {
+        } else if self.has_control || self.numbers.is_bad {
             return Err(&table::BAD_FORMAT);
         }
         self.request.command = Some(&row.command);
@@ -388,6 +391,11 @@ impl Numbers {
             _ => {}
         }
     }
+}
+
+/// Whether a word is a number that is not below zero.
+fn is_unsigned(word: &[u8]) -> bool {
+    decimal(word).is_some_and(|(number, negative)| number == 0 || !negative)
 }
 
 /// A decimal number: how much, and whether there is a minus in front of it.

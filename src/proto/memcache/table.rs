@@ -15,6 +15,8 @@ pub(super) struct Row {
     pub(super) may_be_silent: bool,
     /// Where the numbers of a storage command are; `None`: no value follows the line.
     pub(super) value: Option<Value>,
+    /// Whether the word behind the name is to be a number.
+    pub(super) has_number: bool,
     /// What a server answers.
     pub(super) replies: Replies,
 }
@@ -66,7 +68,12 @@ static ROWS: &[Row] = &[
     Row { may_be_silent: true, ..row("flush_all", 1, 3, Keys::None, Split::All, Replies::Done) },
 
     // Answered here. A client does not decide how much the servers of all write to their logs.
-    Row { may_be_silent: true, words_max: 3, ..local("verbosity", 2, Local::Line(b"OK\r\n")) },
+    Row {
+        may_be_silent: true,
+        words_max: 3,
+        has_number: true,
+        ..local("verbosity", 2, Local::Line(b"OK\r\n"))
+    },
     local("mn", 1, Local::Line(b"MN\r\n")),
     local("stats", 1, Local::Stats),
     local("quit", 1, Local::Leave),
@@ -89,7 +96,15 @@ const fn row(
     replies: Replies,
 ) -> Row {
     let command = command(name, keys, split, Answer::Server);
-    Row { command, words_min: min, words_max: max, may_be_silent: false, value: None, replies }
+    Row {
+        command,
+        words_min: min,
+        words_max: max,
+        may_be_silent: false,
+        value: None,
+        has_number: false,
+        replies,
+    }
 }
 
 const fn values(name: &'static str, first: u8, replies: Replies) -> Row {
@@ -107,6 +122,5 @@ const fn storage(name: &'static str, min: u32, value: Value) -> Row {
 
 const fn local(name: &'static str, min: u32, what: Local) -> Row {
     let command = command(name, Keys::None, Split::No, Answer::Proxy(what));
-    let (words_min, words_max, replies) = (min, ANY, Replies::Any);
-    Row { command, words_min, words_max, may_be_silent: false, value: None, replies }
+    Row { command, ..row(name, min, ANY, Keys::None, Split::No, Replies::Any) }
 }
