@@ -2,6 +2,7 @@
 
 use std::ops::{Deref, Range};
 
+use crate::proto::Expected;
 use crate::proto::commands::Command;
 
 /// What a request parser made of the bytes that it was given.
@@ -103,6 +104,8 @@ pub struct Request {
     pub spans: Vec<Span>,
     /// Which arguments are keys. Every one of them has its span.
     pub keys: KeySpan,
+    /// What may answer it.
+    pub expected: Expected,
     pub(in crate::proto) rewritten: Vec<u8>,
     pub(in crate::proto) form: Form,
 }

@@ -21,6 +21,7 @@ pub(crate) fn on_reply_bytes(proxy: &mut Proxy, key: Key, buffer: &mut Buffer) {
             Step::Partial => break,
             Step::Doubt => {
                 proxy.pools.counters.server_bad_replies += 1;
+                proxy.pools.log_doubt(key);
                 return fail_server(proxy, key, Some(Errno(libc::EINVAL)));
             }
         }
@@ -57,7 +58,7 @@ fn next_reply(proxy: &mut Proxy, key: Key, buffer: &mut Buffer, at: usize) -> St
         return Step::Doubt;
     }
     if server.parser.is_idle() {
-        server.parser.record_elements(waiter.elements);
+        server.parser.expect(waiter.expected);
     }
     match server.parser.parse(&buffer[at..]) {
         ReplyStep::Partial => {

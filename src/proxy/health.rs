@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::distribution::RoutingTable;
 use crate::io::{Buffer, Mark};
 use crate::limits::PROBE_TIME;
-use crate::proto::Protocol;
+use crate::proto::{Expected, Protocol, Replies};
 use crate::proxy::pools::Pools;
 use crate::proxy::server::{PROBE_LANE, Server, Tally, Waiter};
 use crate::proxy::{Proxy, Want};
@@ -92,12 +92,13 @@ impl Pools {
     fn open_probe(&mut self, pool: u32, number: u32) {
         let within = self.pools[pool as usize].setup.timeout.unwrap_or(PROBE_TIME);
         let key = self.begin(pool, number, PROBE_LANE, Some(within));
-        let mut nobody = Waiter::new(Key::new(Role::Client, 0, 0), 0, self.now);
-        nobody.abandon();
-        let question = match self.protocol(pool) {
-            Protocol::Resp => PING,
-            Protocol::Memcache => VERSION,
+        let (question, replies) = match self.protocol(pool) {
+            Protocol::Resp => (PING, Replies::Any),
+            Protocol::Memcache => (VERSION, Replies::Version),
         };
+        let client = Key::new(Role::Client, 0, 0);
+        let mut nobody = Waiter::new(client, 0, Expected::new(replies), self.now);
+        nobody.abandon();
         let server = self.server_for_output(key);
         server.queue(nobody, question.len() as u64);
         server.output.push_copy(question);

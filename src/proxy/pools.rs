@@ -6,7 +6,7 @@ use log::warn;
 
 use crate::io::{Address, Chain, Destination, Errno, KeepAlive};
 use crate::limits::{Limits, SPARE_CHAINS_MAX};
-use crate::proto::Protocol;
+use crate::proto::{Expected, Protocol};
 use crate::proxy::client::Account;
 use crate::proxy::figures::{add_tally, count_server_end};
 use crate::proxy::greeting::Greeting;
@@ -107,13 +107,14 @@ impl Pools {
         self.pools[pool as usize].setup.protocol
     }
 
-    /// Queues a request that goes whole to one server.
+    /// Queues a request that goes whole to one server, and what is expected of its reply.
     #[inline]
     pub(crate) fn forward(
         &mut self,
         account: &mut Account,
         client: Key,
         number: u32,
+        expected: Expected,
         source: Source<'_>,
     ) {
         let key = self.connection(account.pool, number, account.lane);
@@ -122,7 +123,7 @@ impl Pools {
         }
         let len = source.len();
         let sequence = account.pipeline.push_waiting(len as u32);
-        let waiter = Waiter::new(client, sequence, self.now);
+        let waiter = Waiter::new(client, sequence, expected, self.now);
         let server = self.server_for_output(key);
         server.queue(waiter, len as u64);
         source.move_to(&mut server.output);
@@ -311,6 +312,13 @@ impl Pools {
         self.bad_request_logged = Some(self.now);
         let words = words.map_or("HTTP on this port".into(), String::from_utf8_lossy);
         warn!("pool {}: a client is closed: {words}", self.pools[pool as usize].setup.name);
+    }
+
+    /// A line about a server that is closed for what it sent.
+    pub(crate) fn log_doubt(&mut self, key: Key) {
+        let Some(server) = self.servers.find(key) else { return };
+        let (pool, number) = (server.pool, server.number);
+        self.log_server(pool, number, "sent what does not answer what it was asked");
     }
 
     fn log_failure(&mut self, pool: u32, number: u32, why: Option<Errno>) {

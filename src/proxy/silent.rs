@@ -7,7 +7,7 @@
 
 use crate::io::Chain;
 use crate::proto::commands::{Answer, Split};
-use crate::proto::{Request, Span};
+use crate::proto::{Expected, Request, Span};
 use crate::proxy::broadcast;
 use crate::proxy::client::Account;
 use crate::proxy::gather::Gather;
@@ -28,11 +28,11 @@ pub(crate) fn dispatch(
     let to_server = request.command.filter(|command| command.answer == Answer::Server);
     let Some(command) = to_server else { return source.discard() };
     if command.split == Split::All {
-        return broadcast::broadcast(pools, account, client, Some(cut), source);
+        return broadcast::broadcast(pools, account, client, request, Some(cut), source);
     }
     let key = request.argument_range(request.keys.first);
     match pools.route(account.pool, &source, key) {
-        Some(number) => forward(pools, account, client, number, cut, source),
+        Some(number) => forward(pools, account, client, number, request.expected, cut, source),
         None => {
             pools.count_failed_request(account.pool);
             source.discard();
@@ -45,6 +45,7 @@ fn forward(
     account: &mut Account,
     client: Key,
     number: u32,
+    expected: Expected,
     cut: Span,
     mut source: Source<'_>,
 ) {
@@ -55,7 +56,8 @@ fn forward(
     let len = source.len() as u32;
     let gather = Gather::new(Split::Silence, 1, Vec::new());
     let sequence = account.pipeline.push_gather(gather, len);
-    let waiter = Waiter { fragment: 0, ..Waiter::new(client, sequence, pools.now) };
+    let whole = Waiter::new(client, sequence, expected, pools.now);
+    let waiter = Waiter { fragment: 0, ..whole };
     let server = pools.server_for_output(connection);
     server.queue(waiter, u64::from(len - cut.len));
     append_without(&mut source, cut, &mut server.output);

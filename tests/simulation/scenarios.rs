@@ -11,6 +11,7 @@ use ringcracker::sim::{
 use crate::author::{Author, with_keys};
 use crate::ejection;
 use crate::endings;
+use crate::errands;
 use crate::greetings;
 use crate::names;
 use crate::races;
@@ -59,6 +60,9 @@ pub const ALL: &[Scenario] = named![
     races::last_words_to_a_client_that_does_nothing_have_an_end,
     rooms::only_so_many_clients_are_let_in,
     rooms::a_listener_leads_to_its_own_pool,
+    errands::an_early_error_leaves_each_reply_where_it_belongs,
+    errands::a_reply_to_another_question_is_given_to_nobody,
+    errands::a_flush_reaches_every_server,
 ];
 
 /// Which of a scenario's runs the one with `seed` is: what a scenario varies, it varies by this.
