@@ -244,6 +244,9 @@ fn has_value(request: &[Vec<u8>]) -> bool {
 
 /// What cannot be the reply to a request: nothing that memcached says, or only to another request.
 pub(super) fn garbage(request: &[Vec<u8>], random: &mut Random) -> &'static [u8] {
+    if request[0] == b"get" && request.len() == 2 && random.chance(500) {
+        return ANOTHERS;
+    }
     let own: &[&[u8]] = match &request[0][..] {
         // Among several keys, another one may look like one of them.
         b"get" | b"gat" | b"gets" | b"gats" => match in_other_words(request).len() {

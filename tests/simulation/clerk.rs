@@ -312,8 +312,9 @@ impl Clerk {
 
     /// Keys to look for, now and then with a mark among them that nobody stores.
     fn keys_looked_for(&mut self) -> Vec<String> {
-        let mut keys: Vec<_> = (0..self.random.between(1, 5)).map(|_| self.key()).collect();
-        if self.random.chance(500) {
+        let most = self.random.pick(&[1, 5]);
+        let mut keys: Vec<_> = (0..self.random.between(1, most)).map(|_| self.key()).collect();
+        if self.random.chance(300) {
             let mark = self.mark_key();
             keys.insert(self.random.below(keys.len() + 1), mark);
         }

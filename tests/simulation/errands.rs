@@ -52,8 +52,8 @@ pub fn a_reply_to_another_question_is_given_to_nobody(seed: u64) -> Tally {
     let count = (line(&["incr", "n", "1"]), b"6\r\n".to_vec());
     let number = (storage("set n 0", "", b"5", false), b"STORED\r\n".to_vec());
     let version = (line(&["version"]), b"VERSION 1.6.0\r\n".to_vec());
-    let asked = [number, version, set("one"), get("one"), touch, set("two"), get("two"), delete];
-    let last = [get("one"), count, get("two")];
+    let asked = [number, version, set("one"), touch, set("two"), get("one"), get("two"), delete];
+    let last = [get("two"), count, get("one")];
     let exchanges = asked.into_iter().chain(last).map(|(request, reply)| {
         let failed = Reply::Exactly(b"SERVER_ERROR Invalid argument\r\n".to_vec());
         let lost = Reply::Exactly(b"END\r\n".to_vec());
