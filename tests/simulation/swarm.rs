@@ -185,7 +185,7 @@ fn value_bytes_max(settings: &Settings) -> usize {
     match narrowest(settings) {
         0..64 => 100,
         64..512 => 1000,
-        _ => 30_000,
+        _ => 21_000,
     }
 }
 
