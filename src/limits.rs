@@ -124,6 +124,9 @@ pub const LOOKUPS_MAX: usize = 4;
 /// Readers of the statistics that are answered at the same time, a thread for each.
 pub const STATS_READERS_MAX: usize = 4;
 
+/// Readers that wait for that in the kernel's queue; those beyond it try to connect again.
+pub const STATS_WAITING_MAX: u32 = 128;
+
 /// How long a reader of the statistics may take over them.
 pub const STATS_WRITE_TIME: Duration = Duration::from_secs(2);
 

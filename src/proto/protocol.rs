@@ -1,7 +1,7 @@
 //! The protocol as a value: one file of pools may have both.
 
 use crate::proto::resp::ReplyStep;
-use crate::proto::{Parsed, Request, memcache, resp};
+use crate::proto::{Expected, Parsed, Request, memcache, resp};
 
 /// What the clients and servers of a pool speak.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -102,12 +102,12 @@ impl ReplyParser {
         }
     }
 
-    /// Whether to record where the elements of the next reply end.
+    /// Says what the next reply is to answer. To be called between two replies.
     #[inline]
-    pub fn record_elements(&mut self, on: bool) {
+    pub fn expect(&mut self, expected: Expected) {
         match self {
-            Self::Resp(parser) => parser.record_elements(on),
-            Self::Memcache(parser) => parser.record_elements(on),
+            Self::Resp(parser) => parser.record_elements(expected.elements),
+            Self::Memcache(parser) => parser.expect(expected),
         }
     }
 

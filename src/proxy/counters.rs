@@ -25,7 +25,7 @@ pub struct Counters {
     pub protocol_errors: u64,
     /// Server connections that failed, for any reason.
     pub server_failures: u64,
-    /// Of those: for a request that was overdue.
+    /// Of those: for a connect, a greeting or a request that was overdue.
     pub server_timeouts: u64,
     /// Of those: for a byte out of place.
     pub server_bad_replies: u64,

@@ -21,6 +21,7 @@ pub(crate) fn on_reply_bytes(proxy: &mut Proxy, key: Key, buffer: &mut Buffer) {
             Step::Partial => break,
             Step::Doubt => {
                 proxy.pools.counters.server_bad_replies += 1;
+                proxy.pools.log_doubt(key);
                 return fail_server(proxy, key, Some(Errno(libc::EINVAL)));
             }
         }
@@ -57,7 +58,7 @@ fn next_reply(proxy: &mut Proxy, key: Key, buffer: &mut Buffer, at: usize) -> St
         return Step::Doubt;
     }
     if server.parser.is_idle() {
-        server.parser.record_elements(waiter.elements);
+        server.parser.expect(waiter.expected);
     }
     match server.parser.parse(&buffer[at..]) {
         ReplyStep::Partial => {
@@ -140,8 +141,7 @@ fn settle_error(proxy: &mut Proxy, waiter: Waiter, words: &[u8]) {
     let was_due = account.due();
     let (sequence, part) = (waiter.sequence, part_of(&waiter));
     if account.pipeline.settle_error(sequence, part, words, &mut account.output) {
-        proxy.pools.counters.requests_failed += 1;
-        proxy.pools.figures.pool(account.pool).forward_error += 1;
+        proxy.pools.count_failed_request(account.pool);
     }
     after_settling(proxy, waiter.client(), was_due);
 }

@@ -22,7 +22,7 @@ pub(crate) struct Gather {
     keys: Vec<u32>,
     /// Which fragment answers each key; filled for `Split::Collect` and `Split::Values` only.
     order: Vec<u32>,
-    /// The keys, for `Split::Values`.
+    /// The keys, for `Split::Values`; for `Split::All` the servers, by fragment.
     names: Names,
     waiting: u32,
     held_bytes: usize,
@@ -75,6 +75,12 @@ impl Gather {
         Self { names, ..Self::new(Split::Values, fragments, order) }
     }
 
+    /// A gather of what each of the servers with these names does.
+    pub(crate) fn of_servers(split: Split, names: Names) -> Self {
+        let gather = Self::new(split, names.len(), Vec::new());
+        Self { names, ..gather }
+    }
+
     pub(crate) fn is_complete(&self) -> bool {
         self.waiting == 0
     }
@@ -111,9 +117,8 @@ impl Gather {
         if self.split == Split::Silence {
             return;
         }
-        if let Some(words) = self.first_failure() {
-            output.push_copy(words);
-            return;
+        if let Some((part, words)) = self.first_failure() {
+            return self.tell(part, words, output);
         }
         match self.split {
             Split::Collect => self.compose_array(output),
@@ -172,12 +177,13 @@ impl Gather {
         }
     }
 
-    fn first_failure(&self) -> Option<&[u8]> {
-        for (part, &keys) in self.parts.iter().zip(&self.keys) {
+    /// The first fragment that failed, and its words.
+    fn first_failure(&self) -> Option<(usize, &[u8])> {
+        for (number, (part, &keys)) in self.parts.iter().zip(&self.keys).enumerate() {
             match part {
-                Part::Failed(words) => return Some(words),
+                Part::Failed(words) => return Some((number, words)),
                 Part::Elements(_, ends) if ends.len() != keys as usize => {
-                    return Some(UNEXPECTED);
+                    return Some((number, UNEXPECTED));
                 }
                 Part::Elements(..)
                 | Part::Values(_)
@@ -187,6 +193,18 @@ impl Gather {
             }
         }
         None
+    }
+
+    /// Writes the words of a fragment that failed. Where all servers were asked, they say which it
+    /// was: nobody could find out by the keys.
+    fn tell(&self, part: usize, words: &[u8], output: &mut Chain) {
+        let name = self.names.iter().nth(part).filter(|_| self.split == Split::All);
+        match (name, words.strip_prefix(SERVER_ERROR)) {
+            (Some(name), Some(words)) => {
+                [SERVER_ERROR, name, b": ", words].iter().for_each(|part| output.push_copy(part));
+            }
+            (_, _) => output.push_copy(words),
+        }
     }
 
     fn compose_values(&mut self, output: &mut Chain) {
@@ -229,6 +247,9 @@ impl Gather {
 
 /// What memcached says when a request has done what it should.
 const OK: &[u8] = b"OK\r\n";
+
+/// What memcached begins with when a server could not do it.
+const SERVER_ERROR: &[u8] = b"SERVER_ERROR ";
 
 /// twemproxy's words (`EINVAL`) for a fragment's reply of the wrong type.
 const UNEXPECTED: &[u8] = b"-ERR Invalid argument\r\n";

@@ -46,7 +46,7 @@ use std::time::Duration;
 
 pub use counters::Counters;
 pub use figures::layout;
-pub use health::{Ejecting, Sign, Vital};
+pub use health::{Ejecting, Sign, Standing, Vital};
 pub use holdings::Holdings;
 pub use listener::Occupancy;
 pub use pool::PoolSetup;
@@ -228,7 +228,6 @@ impl Proxy {
         self.pools.now = now;
         let Some(server) = self.pools.servers.find(key) else { return };
         if server.deadline().is_some_and(|deadline| deadline <= now) {
-            self.pools.counters.server_timeouts += 1;
             deliver::fail_server(self, key, Some(Errno(libc::ETIMEDOUT)));
         }
     }
@@ -245,6 +244,7 @@ impl Proxy {
         self.servers = servers;
         self.tick_stalled(now);
         self.show_figures();
+        self.pools.ticked_at = now;
     }
 
     /// Nothing is armed on this slot any more and its descriptor is closed: the slot is free.

@@ -8,7 +8,7 @@ use crate::distribution::RoutingTable;
 use crate::io::{Destination, KeepAlive};
 use crate::limits::PRIVATE_CONNECTIONS_MAX;
 use crate::proto::{Protocol, RespVersion};
-use crate::proxy::health::Ejecting;
+use crate::proxy::health::{Ejecting, Standing};
 use crate::proxy::private::Quota;
 use crate::token::Key;
 
@@ -74,16 +74,16 @@ pub(crate) struct Pool {
     next_lane: u32,
     /// Private connections that nobody has, the one that was given back last at the end.
     pub(crate) kept: Vec<Key>,
-    /// For each server: whether failures are counted that its next reply undoes.
-    pub(crate) failing: Vec<bool>,
+    /// How each server stands with all workers, as far as this one knows.
+    pub(crate) standings: Vec<Standing>,
 }
 
 impl Pool {
     pub(crate) fn new(setup: PoolSetup) -> Self {
         assert!(setup.server_connections > 0, "the configuration checks it");
         let connections = vec![None; setup.servers.len() * setup.server_connections as usize * 2];
-        let failing = vec![false; setup.servers.len()];
-        Self { setup, connections, next_lane: 0, kept: Vec::new(), failing }
+        let standings = vec![Standing::default(); setup.servers.len()];
+        Self { setup, connections, next_lane: 0, kept: Vec::new(), standings }
     }
 
     /// Which of a server's connections the next client uses.

@@ -6,7 +6,7 @@ use log::warn;
 
 use crate::io::{Address, Chain, Destination, Errno, KeepAlive};
 use crate::limits::{Limits, SPARE_CHAINS_MAX};
-use crate::proto::{Protocol, Request, RespVersion};
+use crate::proto::{Expected, Protocol, Request, RespVersion};
 use crate::proxy::client::Account;
 use crate::proxy::figures::{add_tally, count_server_end};
 use crate::proxy::greeting::Greeting;
@@ -32,6 +32,8 @@ pub(crate) struct Pools {
     pub(crate) signs: Vec<Sign>,
     /// The time of the event at hand.
     pub(crate) now: Instant,
+    /// The time of the last tick.
+    pub(crate) ticked_at: Instant,
     /// The number of the turn at hand, for the clients' budgets; wraps.
     pub(crate) turn: u32,
     /// The server of each key of the request at hand.
@@ -69,6 +71,7 @@ impl Pools {
             wants: Vec::new(),
             signs: Vec::new(),
             now: Instant::default(),
+            ticked_at: Instant::default(),
             turn: 0,
             routes: Vec::new(),
             words: Vec::new(),
@@ -134,13 +137,14 @@ impl Pools {
         self.pools[pool as usize].setup.protocol
     }
 
-    /// Queues a request that goes whole to one server.
+    /// Queues a request that goes whole to one server, and what is expected of its reply.
     #[inline]
     pub(crate) fn forward(
         &mut self,
         account: &mut Account,
         client: Key,
         number: u32,
+        expected: Expected,
         source: Source<'_>,
     ) {
         let key = self.connection(account, number);
@@ -149,7 +153,7 @@ impl Pools {
         }
         let len = source.len();
         let sequence = account.pipeline.push_waiting(len as u32);
-        let waiter = Waiter::new(client, sequence, self.now);
+        let waiter = Waiter::new(client, sequence, expected, self.now);
         let server = self.server_for_output(key);
         server.queue(waiter, len as u64);
         source.move_to(&mut server.output);
@@ -219,6 +223,8 @@ impl Pools {
         if server.phase == Phase::Leaving {
             return Retired::default();
         }
+        server.note_good(self.ticked_at);
+        let good_at = server.good_at;
         count_server_end(&mut self.figures, server, why);
         server.leave();
         let waiters = std::mem::take(&mut server.waiters).into();
@@ -227,7 +233,8 @@ impl Pools {
         let owner = self.disown(key);
         self.wants.push(Want::Close(key));
         self.counters.server_failures += 1;
-        self.note_failure(pool, number, purpose);
+        self.counters.server_timeouts += u64::from(why == Some(Errno(libc::ETIMEDOUT)));
+        self.note_end(pool, number, purpose, good_at);
         self.log_failure(pool, number, why);
         Retired { waiters, blocked, owner }
     }
@@ -335,6 +342,7 @@ impl Pools {
         let mut server =
             Server::new(pool, number, purpose, version, phase, timeout, setup.protocol);
         server.greeting = Greeting::new(setup.password.as_ref(), version, setup.database, self.now);
+        server.good_at = self.now;
         let key = self.servers.insert(server);
         self.wants.push(match has_name {
             true => Want::Resolve(key),
@@ -359,6 +367,13 @@ impl Pools {
         self.bad_request_logged = Some(self.now);
         let words = words.map_or("HTTP on this port".into(), String::from_utf8_lossy);
         warn!("pool {}: a client is closed: {words}", self.pools[pool as usize].setup.name);
+    }
+
+    /// A line about a server that is closed for what it sent.
+    pub(crate) fn log_doubt(&mut self, key: Key) {
+        let Some(server) = self.servers.find(key) else { return };
+        let (pool, number) = (server.pool, server.number);
+        self.log_server(pool, number, "sent what does not answer what it was asked");
     }
 
     fn log_failure(&mut self, pool: u32, number: u32, why: Option<Errno>) {

@@ -3,17 +3,22 @@
 use std::time::Duration;
 
 use crate::io::Fd;
+use crate::proto::Protocol;
 use crate::sim::faults::Fault;
 use crate::sim::ledger::{Ledger, Reply};
+use crate::sim::memcached;
 use crate::sim::network::Network;
 use crate::sim::pipe::{Readable, Writable};
 use crate::sim::resp::{self, Frame};
+
 use crate::sim::trace::Who;
 use crate::time::Instant;
 
 /// What a client does and expects.
 #[derive(Clone, Debug)]
 pub struct ClientScript {
+    /// What it speaks.
+    pub protocol: Protocol,
     /// The listener that it connects to.
     pub listener: Fd,
     /// When it connects, from the beginning of the run.
@@ -146,6 +151,7 @@ impl ClientScript {
     /// A client of `listener` that sends `exchanges` one by one, whole, and leaves in good order.
     pub fn new(listener: Fd, exchanges: Vec<Exchange>) -> Self {
         Self {
+            protocol: Protocol::Resp,
             listener,
             start: Duration::ZERO,
             exchanges,
@@ -400,7 +406,11 @@ impl Client {
 
     fn check_replies(&mut self, net: &mut Network, link: usize) {
         loop {
-            let whole = match resp::frame(&self.incoming) {
+            let frame = match self.script.protocol {
+                Protocol::Resp => resp::frame(&self.incoming),
+                Protocol::Memcache => memcached::frame(&self.incoming),
+            };
+            let whole = match frame {
                 Frame::Whole(len) => len,
                 Frame::Partial => break,
                 Frame::Garbage => panic!("{} gets {:?}", self.describe(), self.shown()),

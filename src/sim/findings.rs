@@ -3,7 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::sim::resp::{self, bulk};
+use crate::sim::resp::bulk;
+use crate::sim::store::elements_of;
 use crate::time::Instant;
 
 /// What a server finds under a key.
@@ -54,8 +55,8 @@ impl Findings {
         sent: Instant,
         doubled: &[u8],
     ) -> bool {
-        let other = resp::elements_of(doubled).unwrap_or_default();
-        let Some(elements) = resp::elements_of(bytes) else { return false };
+        let other = elements_of(doubled, keys).unwrap_or_default();
+        let Some(elements) = elements_of(bytes, keys) else { return false };
         elements.len() == keys.len()
             && elements.iter().zip(keys).all(|(element, key)| {
                 // In an array, a value that is no string is a null.

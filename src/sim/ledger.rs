@@ -33,7 +33,8 @@ pub enum Reply {
     Stored(Vec<Vec<u8>>),
     /// What was found under this key since the request was sent.
     Found(Vec<u8>),
-    /// An array of what was found under each of these keys since the request was sent.
+    /// An array of what was found under each of these keys since the request was sent, or
+    /// memcached's values.
     AllFound(Vec<Vec<u8>>),
     /// How many of these keys were found since the request was sent.
     Count(Vec<Vec<u8>>),
@@ -229,7 +230,7 @@ impl Ledger {
     /// Whether `bytes` are what is said while all of `servers` are left out.
     fn is_for_nobody(&self, servers: &[usize], bytes: &[u8], sent: Instant) -> bool {
         let mut health = servers.iter().map(|&server| &self.health[server]);
-        bytes == Trouble::Refused.reply()
+        Trouble::Refused.is_told_by(bytes)
             && self.left_out.is_some_and(|time| health.all(|one| one.is_left_out(time, sent)))
     }
 

@@ -1,20 +1,25 @@
-//! A simulated redis server: a map, RESP2, and whatever its script has it suffer.
+//! A simulated server, of redis or memcached: a map, and whatever its script has it suffer.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use crate::io::Address;
+use crate::proto::Protocol;
 use crate::sim::faults::Fault;
 use crate::sim::network::Network;
 use crate::sim::pipe::{Readable, Writable};
 use crate::sim::redis;
-use crate::sim::resp;
+use crate::sim::store::{Reader, Store};
 use crate::sim::trace::Who;
 use crate::time::Instant;
 
 /// What becomes of a server.
 #[derive(Clone, Debug, Default)]
 pub struct ServerScript {
+    /// What it speaks.
+    pub protocol: Protocol,
+    /// Bytes of the largest value that it takes, if it speaks memcached's protocol.
+    pub value_bytes_max: usize,
     /// The longest time that it takes for one thing that it does on a connection.
     pub latency: Duration,
     /// Changes at a time from the beginning of the run.
@@ -86,7 +91,9 @@ pub(super) struct Server {
     door: Door,
     stalled: bool,
     connections: Vec<Connection>,
-    data: redis::Data,
+    protocol: Protocol,
+    value_bytes_max: usize,
+    data: Store,
     requests: u64,
 }
 
@@ -101,6 +108,7 @@ pub(super) enum Door {
 struct Connection {
     link: usize,
     input: Vec<u8>,
+    reader: Reader,
     requests: VecDeque<Vec<Vec<u8>>>,
     output: VecDeque<u8>,
     busy_until: Instant,
@@ -135,7 +143,9 @@ impl Server {
             door: Door::Open,
             stalled: false,
             connections: Vec::new(),
-            data: redis::Data::default(),
+            protocol: script.protocol,
+            value_bytes_max: script.value_bytes_max,
+            data: Store::new(script.protocol),
             requests: 0,
         }
     }
@@ -144,7 +154,7 @@ impl Server {
         self.door
     }
 
-    pub(super) fn data(&self) -> &redis::Data {
+    pub(super) fn data(&self) -> &Store {
         &self.data
     }
 
@@ -161,6 +171,7 @@ impl Server {
             requests: VecDeque::new(),
             output: VecDeque::new(),
             busy_until: now,
+            reader: Reader::new(self.protocol, self.value_bytes_max),
             said: redis::Said::default(),
             then: Then::GoOn,
             again: None,
@@ -228,7 +239,7 @@ impl Server {
             }
         } else if !connection.requests.is_empty() && connection.then == Then::GoOn {
             let request = connection.requests.pop_front().expect("not empty");
-            self.carry_out(place, &request, net);
+            self.carry_out(place, request, net);
         } else if connection.can_read(net) {
             self.read_some(place, net);
         }
@@ -307,32 +318,40 @@ impl Server {
         net.may_happen(Fault::ServerHalfCloses).then_some(Mischief::HalfCloses)
     }
 
-    fn carry_out(&mut self, place: usize, request: &[Vec<u8>], net: &mut Network) {
+    fn carry_out(&mut self, place: usize, request: Vec<Vec<u8>>, net: &mut Network) {
         self.requests += 1;
         let mut findings = Vec::new();
         let connection = &mut self.connections[place];
-        let reply = match connection.said.hear(request, &self.wanted) {
+        let reply = match connection.said.hear(&request, &self.wanted) {
             Some(reply) => {
                 let is_alone = connection.requests.is_empty() && connection.input.is_empty();
                 assert!(is_alone, "something is sent before a greeting is answered");
                 reply
             }
-            None => self.data.carry_out(request, &mut findings),
+            None => self.data.carry_out(&request, &mut findings),
         };
         let planned = self.mischief.remove(&self.requests).filter(|_| !net.is_calm());
         let mischief = planned.or_else(|| Self::whim(net, reply.len()));
-        net.ledger.carried_out(self.index, net.now, request, &reply, findings);
         match mischief {
-            None => self.connections[place].output.extend(reply),
-            Some(mischief) => self.misbehave(place, mischief, &reply, net),
+            None => self.connections[place].output.extend(&reply),
+            Some(mischief) => self.misbehave(place, mischief, &request, &reply, net),
         }
+        let request = self.data.for_ledger(request);
+        net.ledger.carried_out(self.index, net.now, &request, &reply, findings);
         if self.connections[place].output.is_empty() {
             self.finish(place, net);
         }
     }
 
     /// Answers as it should not.
-    fn misbehave(&mut self, place: usize, mischief: Mischief, reply: &[u8], net: &mut Network) {
+    fn misbehave(
+        &mut self,
+        place: usize,
+        mischief: Mischief,
+        request: &[Vec<u8>],
+        reply: &[u8],
+        net: &mut Network,
+    ) {
         let who = Who::Server(self.index);
         let connection = &mut self.connections[place];
         let link = &mut net.links[connection.link];
@@ -356,7 +375,7 @@ impl Server {
                 link.garbage_from = link.garbage_from.or(Some(from));
                 net.count(Fault::ServerAnswersGarbage);
                 net.note_plain(who, "answers garbage");
-                connection.output.extend(net.random.pick(&GARBAGE));
+                connection.output.extend(self.data.garbage(request, &mut net.random));
             }
             Mischief::HalfCloses => {
                 link.is_at_fault = true;
@@ -438,7 +457,7 @@ impl Server {
             }
             Change::Empties => {
                 net.count(Fault::ServerEmpties);
-                self.data = redis::Data::default();
+                self.data = Store::new(self.protocol);
                 net.note(who, "is empty after # requests", self.requests as usize);
             }
         }
@@ -482,41 +501,15 @@ impl Connection {
     }
 
     /// Cuts what has arrived into requests.
-    ///
-    /// Panics at anything else: the proxy forwards only what it has understood.
     fn parse(&mut self) {
-        let mut used = 0;
-        loop {
-            let rest = &self.input[used..];
-            let shown = &rest[..rest.len().min(100)];
-            match resp::command(rest) {
-                Ok(Some((arguments, len))) => {
-                    self.requests.push_back(arguments);
-                    used += len;
-                }
-                Ok(None) => break,
-                Err(()) => panic!("a server gets {:?}", String::from_utf8_lossy(shown)),
-            }
+        while let Some(request) = self.reader.next(&mut self.input) {
+            self.requests.push_back(request);
         }
-        self.input.drain(..used);
     }
 }
 
 /// The longest time that chance has a server be away or stalled.
 pub const AWAY_MAX: Duration = Duration::from_millis(300);
-
-/// No replies, each wrong at another place.
-const GARBAGE: [&[u8]; 9] = [
-    b"HTTP/1.1 400 Bad Request\r\n\r\n",
-    b"$-7\r\n",
-    b"$3\r\nabcdef\r\n",
-    b"$99999999999999999999\r\n",
-    b"*2\r\n$1\r\na\r\n!no\r\n",
-    b"*-2\r\n",
-    b":1a\r\n",
-    b":\r\n",
-    b"\0\0\0\0",
-];
 
 /// The longest time after which chance has a server answer again.
 const AGAIN_MAX: Duration = Duration::from_millis(5);

@@ -4,8 +4,10 @@
 //! `N` says how many seeds, `SEED` replays a single one: see docs/simulation.md.
 
 mod author;
+mod clerk;
 mod ejection;
 mod endings;
+mod errands;
 mod greetings;
 mod memory;
 mod names;

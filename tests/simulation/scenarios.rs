@@ -11,6 +11,7 @@ use ringcracker::sim::{
 use crate::author::{Author, with_keys};
 use crate::ejection;
 use crate::endings;
+use crate::errands;
 use crate::greetings;
 use crate::names;
 use crate::races;
@@ -45,6 +46,7 @@ pub const ALL: &[Scenario] = named![
     names::a_name_is_looked_up_at_each_connect,
     names::a_slow_look_up_fails_requests_in_time_and_no_others,
     ejection::a_server_is_ejected_and_returns_to_the_millisecond,
+    ejection::a_restart_ends_many_connections_and_ejects_nobody,
     greetings::nothing_reaches_a_server_before_its_greeting_is_over,
     endings::a_drain_answers_what_was_read,
     endings::a_drain_answers_what_was_put_aside,
@@ -58,6 +60,9 @@ pub const ALL: &[Scenario] = named![
     races::last_words_to_a_client_that_does_nothing_have_an_end,
     rooms::only_so_many_clients_are_let_in,
     rooms::a_listener_leads_to_its_own_pool,
+    errands::an_early_error_leaves_each_reply_where_it_belongs,
+    errands::a_reply_to_another_question_is_given_to_nobody,
+    errands::a_flush_reaches_every_server,
 ];
 
 /// Which of a scenario's runs the one with `seed` is: what a scenario varies, it varies by this.
