@@ -82,6 +82,8 @@ pub enum Local {
     Quit,
     /// AUTH.
     Auth,
+    /// HELLO.
+    Hello,
     /// A fixed line.
     Line(&'static [u8]),
     /// stats, of memcached.

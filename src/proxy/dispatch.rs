@@ -55,7 +55,7 @@ fn decide(
         return answer(pools, account, source);
     }
     match command.answer {
-        Answer::Proxy(what) => local::answer(pools, account, what, request, source),
+        Answer::Proxy(what) => local::answer(pools, account, client, what, request, source),
         Answer::Server => place(pools, account, client, command, request, source),
     }
 }

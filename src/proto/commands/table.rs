@@ -26,6 +26,7 @@ const SCRIPT: Keys = Keys::Counted { at: 2, first: 3, also: None };
 pub(in crate::proto) static COMMANDS: &[Command] = &[
     // Answered here.
     local("auth", -2, Local::Auth),
+    local("hello", -1, Local::Hello),
     local("ping", -1, Local::Ping),
     local("quit", -1, Local::Quit),
 
