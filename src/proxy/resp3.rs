@@ -98,7 +98,7 @@ impl Knowledge {
 
 impl LowestVersion {
     /// A server has told its version.
-    fn note(&self, version: u64) {
+    pub(crate) fn note(&self, version: u64) {
         let lower = |lowest| (lowest == 0 || version < lowest).then_some(version);
         // It fails when there is nothing to change.
         let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, lower);

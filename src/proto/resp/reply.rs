@@ -301,6 +301,7 @@ impl ReplyParser {
     }
 
     /// As `on_element`, for the types that RESP2 has not.
+    #[cold]
     fn on_new_element(&mut self, kind: u8, data: &[u8], at: &mut usize) -> Result<Whole, BadReply> {
         match (self.version, kind) {
             (RespVersion::Three, b'_') => self.state = State::PayloadBreak,
@@ -317,7 +318,7 @@ impl ReplyParser {
     }
 
     /// The type byte before `at` is followed by a number.
-    #[inline]
+    #[inline(always)]
     fn on_head(&mut self, data: &[u8], at: &mut usize) -> Result<Whole, BadReply> {
         if let Some((number, head)) = whole_head(&data[*at..]) {
             *at += head;
@@ -361,6 +362,7 @@ impl ReplyParser {
         Ok(())
     }
 
+    #[cold]
     fn on_boolean(&mut self, byte: u8) -> Result<Whole, BadReply> {
         if !matches!(byte, b't' | b'f') {
             return Err(BadReply::Boolean);
@@ -384,14 +386,16 @@ impl ReplyParser {
     #[inline]
     fn on_number(&mut self, number: i64, data: &[u8], at: &mut usize) -> Result<Whole, BadReply> {
         self.state = State::Element;
+        if self.kind == b':' {
+            return Ok(self.on_element_end(*at));
+        }
         match self.kind {
-            b':' => Ok(self.on_element_end(*at)),
             b'$' | b'!' | b'=' => self.on_payload(number, data, at),
             _ => self.on_array(number, *at),
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn on_payload(&mut self, number: i64, data: &[u8], at: &mut usize) -> Result<Whole, BadReply> {
         let Ok(len) = u64::try_from(number) else {
             self.is_null(number)?;
