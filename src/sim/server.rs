@@ -1,4 +1,4 @@
-//! A simulated redis server: a map, RESP2, and whatever its script has it suffer.
+//! A simulated redis server: a map, RESP2 and RESP3, and whatever its script has it suffer.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -317,7 +317,18 @@ impl Server {
                 assert!(is_alone, "something is sent before a greeting is answered");
                 reply
             }
-            None => self.data.carry_out(request, &mut findings),
+            None => {
+                let reply = self.data.carry_out(request, &mut findings);
+                match connection.said.is_three() {
+                    true => {
+                        if net.happens(Fault::ServerPushes) {
+                            connection.output.extend(PUSH);
+                        }
+                        resp::in_resp3(&reply, &request[0])
+                    }
+                    false => reply,
+                }
+            }
         };
         let planned = self.mischief.remove(&self.requests).filter(|_| !net.is_calm());
         let mischief = planned.or_else(|| Self::whim(net, reply.len()));
@@ -517,6 +528,9 @@ const GARBAGE: [&[u8]; 9] = [
     b":\r\n",
     b"\0\0\0\0",
 ];
+
+/// What nobody has subscribed to.
+const PUSH: &[u8] = b">2\r\n$10\r\ninvalidate\r\n*1\r\n$1\r\na\r\n";
 
 /// The longest time after which chance has a server answer again.
 const AGAIN_MAX: Duration = Duration::from_millis(5);

@@ -26,6 +26,7 @@ pub fn run(seed: u64) -> Tally {
     let wanted = Wanted {
         password: random.chance(200).then(|| "password".to_owned()),
         database: random.pick(&[0, 0, 0, 0, 7]),
+        knows_no_hello: false,
     };
     let servers = (0..random.between(1, 4))
         .map(|_| ServerScript {
@@ -210,10 +211,16 @@ fn add_client(
 ) {
     let count = world.random.between(1, 40);
     let mut random = Random::new(world.random.bits());
+    let says_hello = random.chance(300);
     let mut scribe = Scribe::new(client, &mut random, value_bytes, storm.is_some());
+    if says_hello {
+        scribe = scribe.saying_hello();
+    }
     let mut exchanges = match storm {
         None if world.is_exact() && random.chance(400) => {
-            Author::new(&format!("c{client}"), &mut random, value_bytes).exchanges(count)
+            let author = Author::new(&format!("c{client}"), &mut random, value_bytes);
+            let mut author = if says_hello { author.saying_hello() } else { author };
+            author.exchanges(count)
         }
         _ => scribe.exchanges(world, count),
     };
@@ -278,7 +285,7 @@ fn ms(count: u64) -> Duration {
 }
 
 /// What a correct worker hides from its clients, and how often of a thousand times at most.
-const HARMLESS: [(Fault, u32); 17] = [
+const HARMLESS: [(Fault, u32); 18] = [
     (Fault::SendToldLate, 500),
     (Fault::ShortReceive, 500),
     (Fault::ShortSend, 500),
@@ -296,6 +303,7 @@ const HARMLESS: [(Fault, u32); 17] = [
     (Fault::AcceptNoDescriptor, 200),
     (Fault::AcceptAborted, 200),
     (Fault::ServerPauses, 10),
+    (Fault::ServerPushes, 300),
 ];
 
 /// What requests may fail for.
