@@ -129,6 +129,9 @@ pub(crate) fn agree(
     answer: Answer,
     source: Source<'_>,
 ) {
+    if account.private.is_some() && version != account.version {
+        return say(pools, account, NOT_NOW, source);
+    }
     let pool = &pools.pools[account.pool as usize];
     let standing = match version {
         RespVersion::Two => Standing::Agreed,
@@ -313,6 +316,10 @@ fn say(pools: &mut Pools, account: &mut Account, words: &[u8], source: Source<'_
 
 /// Source: redis 7.0 `networking.c`, `helloCommand`.
 pub(crate) const NO_PROTO: &[u8] = b"-NOPROTO unsupported protocol version\r\n";
+
+/// A server connection that the client has to itself would go on in the version of before.
+const NOT_NOW: &[u8] =
+    b"-ERR HELLO cannot change the protocol version inside a transaction or a subscription\r\n";
 
 /// What is said of servers that have not told a version yet: the oldest that is kept in support.
 const UNKNOWN_VERSION: &str = "7.0.0";

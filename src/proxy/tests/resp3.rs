@@ -208,6 +208,18 @@ fn a_client_that_goes_while_it_waits_leaves_an_agreement_behind() {
 }
 
 #[test]
+fn a_client_with_a_connection_of_its_own_keeps_its_version() {
+    let (mut proxy, client) = world();
+    let Proxy { pools, clients, .. } = &mut proxy;
+    let account = &mut clients.find_mut(client).expect("accepted").account;
+    pools.lend_private(account, client, 0).expect("there is room");
+    receive(&mut proxy, client, HELLO_3);
+    assert!(sent(&mut proxy, client).starts_with(b"-ERR HELLO cannot change"));
+    receive(&mut proxy, client, HELLO_2);
+    assert!(sent(&mut proxy, client).starts_with(b"*6\r\n"));
+}
+
+#[test]
 fn pushes_are_dropped_wherever_they_come() {
     const PUSH: &[u8] = b">2\r\n$10\r\ninvalidate\r\n*1\r\n$1\r\na\r\n";
     for cut in 0..PUSH.len() {
