@@ -1,5 +1,6 @@
-//! As much of RESP2 and RESP3 as the simulated peers need, read by a parser of their own: the one that is
-//! tested may not judge itself. It is given everything that has arrived and starts over each time.
+//! As much of RESP2 and RESP3 as the simulated peers need, read by a parser of their own: the one
+//! that is tested may not judge itself. It is given everything that has arrived and starts over
+//! each time.
 
 /// What the front of some bytes is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -174,7 +175,7 @@ mod tests {
     #[test]
     fn each_version_has_its_own_types() {
         let null = b"$-1\r\n".to_vec();
-        let two = array(&[bulk(b"_\r\n%"), array(&[null.clone()]), integer(-1)]);
+        let two = array(&[bulk(b"_\r\n%"), array(std::slice::from_ref(&null)), integer(-1)]);
         let three = in_resp3(&two, b"MGET");
         assert_eq!(three, array(&[bulk(b"_\r\n%"), array(&[b"_\r\n".to_vec()]), integer(-1)]));
         assert_eq!(frame(&three), Frame::Whole(three.len()));

@@ -485,7 +485,7 @@ pub fn random_request(random: &mut Random, into: &mut Vec<u8>) {
 pub fn random_reply(random: &mut Random, into: &mut Vec<u8>, depth: usize) {
     const LINES: [&[u8]; 6] =
         [b"+OK\r\n", b"-ERR no\r\n", b"$-1\r\n", b"*-1\r\n", b":+1\r\n", b"+\r\n"];
-    random_element(random, into, depth, &LINES, &[b'$'], &[b'*']);
+    random_element(random, into, depth, &LINES, b"$", b"*");
 }
 
 /// The same of RESP3, now and then with a push before it.

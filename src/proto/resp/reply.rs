@@ -183,10 +183,10 @@ impl ReplyParser {
         self.recording = on;
     }
 
-    /// The end of each element of the array, as offsets from the first byte that was read for it. The first
-    /// element begins at `elements_start`, each other where the one before it ends. Empty unless
-    /// recording, and for any other reply than an array. Offsets have 32 bits: they are of no use
-    /// in a reply beyond `limits::REPLY_BYTES_MAX`.
+    /// The end of each element of the array, as offsets from the first byte that was read for it.
+    /// The first element begins at `elements_start`, each other where the one before it ends. Empty
+    /// unless recording, and for any other reply than an array. Offsets have 32 bits: they are of
+    /// no use in a reply beyond `limits::REPLY_BYTES_MAX`.
     pub fn elements(&self) -> &[u32] {
         &self.elements
     }
