@@ -59,6 +59,10 @@ pub const REPLY_BYTES_MAX: u64 = 1 << 30;
 /// understand; nothing else in these replies has a length.
 pub const GREETING_REPLY_BYTES_MAX: u64 = 1 << 10;
 
+/// Bytes of a server's reply to HELLO: it lists the server's modules, some hundred bytes each, with
+/// their arguments.
+pub const HELLO_REPLY_BYTES_MAX: u64 = 64 << 10;
+
 /// Bytes that one send hands to the kernel. With `MSG_WAITALL` nothing is reported before the
 /// end, and progress must be seen.
 pub const SEND_BYTES_MAX: usize = 256 << 10;

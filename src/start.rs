@@ -297,7 +297,7 @@ fn limits(config: &Config, workers: usize, options: &Options) -> Result<Limits, 
         .pools
         .iter()
         .map(|pool| {
-            let each = u64::from(pool.server_connections) + u64::from(pool.server_probe);
+            let each = shared_connections(pool) + u64::from(pool.server_probe);
             pool.servers.len() as u64 * each
         })
         .sum();
@@ -309,6 +309,16 @@ fn limits(config: &Config, workers: usize, options: &Options) -> Result<Limits, 
     }
     let clients_max = usize::try_from(left).unwrap_or(usize::MAX);
     Ok(Limits { clients_max, recv_buffers: options.buffers, ..Limits::default() })
+}
+
+/// How many connections for all clients a worker may have to one server: as many again for clients
+/// that speak RESP3, once there are any.
+fn shared_connections(pool: &Pool) -> u64 {
+    let versions = match pool.protocol {
+        config::Protocol::Redis => 2,
+        config::Protocol::Memcache => 1,
+    };
+    u64::from(pool.server_connections) * versions
 }
 
 fn pool_setup(pool: &Pool) -> PoolSetup {
@@ -367,9 +377,13 @@ fn log_flags(cli: &Cli) {
 }
 
 fn log_pool(pool: &Pool, workers: usize) {
+    let later = match pool.protocol {
+        config::Protocol::Redis => ", and as many more once a client speaks RESP3",
+        config::Protocol::Memcache => "",
+    };
     info!(
         "pool {} listens on {}, {} servers, {} {}; each server sees up to {} connections \
-         ({workers} workers x {} server_connections)",
+         ({workers} workers x {} server_connections{later})",
         pool.name,
         pool.listen.text,
         pool.servers.len(),

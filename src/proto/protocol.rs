@@ -84,6 +84,15 @@ impl ReplyParser {
         }
     }
 
+    /// Which version of RESP the next reply is in; memcached's protocol has none. To be called
+    /// between two replies.
+    pub fn speak(&mut self, version: RespVersion) {
+        match self {
+            Self::Resp(parser) => parser.speak(version),
+            Self::Memcache(_) => {}
+        }
+    }
+
     /// Reads up to the end of the first reply.
     #[inline]
     pub fn parse(&mut self, data: &[u8]) -> ReplyStep {
@@ -108,6 +117,15 @@ impl ReplyParser {
         match self {
             Self::Resp(parser) => parser.record_elements(expected.elements),
             Self::Memcache(parser) => parser.expect(expected),
+        }
+    }
+
+    /// Where the reply itself begins that the last call found: behind its attributes.
+    #[inline]
+    pub fn start(&self) -> u32 {
+        match self {
+            Self::Resp(parser) => parser.start(),
+            Self::Memcache(_) => 0,
         }
     }
 

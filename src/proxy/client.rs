@@ -4,6 +4,7 @@ use crate::io::{Buffer, Chain};
 use crate::limits::{Limits, REQUESTS_PER_TURN};
 use crate::proto::{Protocol, RequestParser, RespVersion};
 use crate::proxy::pipeline::Pipeline;
+use crate::proxy::resp3::Answer;
 use crate::time::Instant;
 use crate::token::Key;
 
@@ -68,6 +69,8 @@ pub(crate) struct Account {
     pub(crate) barrier: bool,
     /// The server connection that it has to itself.
     pub(crate) private: Option<Key>,
+    /// What is said to its HELLO 3 once the servers have agreed.
+    pub(crate) hello: Option<Answer>,
     /// The server connection whose queue is full.
     pub(crate) blocked_on: Option<Key>,
     /// Whether `Input::partial` is a whole request, which the parser has read and describes, and
@@ -125,6 +128,7 @@ impl Client {
             dirty: false,
             barrier: false,
             private: None,
+            hello: None,
             blocked_on: None,
             parked: false,
             stalled_since: None,

@@ -29,6 +29,8 @@ pub struct Counters {
     pub server_timeouts: u64,
     /// Of those: for a byte out of place.
     pub server_bad_replies: u64,
+    /// Pushes of servers that nobody had subscribed to.
+    pub server_pushes_dropped: u64,
     /// Times that a client was not read because of a limit.
     pub clients_paused: u64,
     /// Times that a client was held back by a server's full queue.
@@ -41,7 +43,7 @@ pub struct Counters {
 
 impl Counters {
     /// All of them, with their names.
-    pub const fn named(&self) -> [(&'static str, u64); 16] {
+    pub const fn named(&self) -> [(&'static str, u64); 17] {
         [
             ("clients", self.clients),
             ("clients refused", self.clients_refused),
@@ -55,6 +57,7 @@ impl Counters {
             ("server failures", self.server_failures),
             ("server timeouts", self.server_timeouts),
             ("server bad replies", self.server_bad_replies),
+            ("server pushes dropped", self.server_pushes_dropped),
             ("clients paused", self.clients_paused),
             ("clients blocked", self.clients_blocked),
             ("clients over output", self.clients_over_output),

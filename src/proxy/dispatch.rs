@@ -53,7 +53,7 @@ fn decide(
         return answer(pools, account, source);
     }
     if let Serve::Local(what) = command.serve {
-        return local::answer(pools, account, what, request, source);
+        return local::answer(pools, account, client, what, request, source);
     }
     place(pools, account, client, command, request, source);
 }

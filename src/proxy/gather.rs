@@ -1,6 +1,7 @@
 //! One reply out of several: a request whose keys are on more than one server.
 
 use crate::io::Chain;
+use crate::proto::ReplyParser;
 use crate::proto::commands::Split;
 use crate::proto::resp;
 use crate::proxy::source::Source;
@@ -33,10 +34,20 @@ pub(crate) struct Gather {
 /// Where the elements of an array lie in its bytes.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Elements<'a> {
-    /// Where the first begins: the size of the array's head.
+    /// Where the array itself begins: behind its attributes, which go no further.
+    pub(crate) at: u32,
+    /// Where the first begins: behind the array's head.
     pub(crate) start: u32,
     /// Where each ends.
     pub(crate) ends: &'a [u32],
+}
+
+impl<'a> Elements<'a> {
+    /// Those of the reply that a parser has just found.
+    #[inline]
+    pub(crate) fn of(parser: &'a ReplyParser) -> Self {
+        Self { at: parser.start(), start: parser.elements_start(), ends: parser.elements() }
+    }
 }
 
 enum Part {
@@ -160,11 +171,12 @@ impl Gather {
             Split::Silence => return Part::Done,
             Split::No | Split::Collect | Split::Sum | Split::Ok => {}
         }
+        reply.advance(elements.at as usize);
         let first = reply.slices().next().and_then(|piece| piece.first().copied());
         match (self.split, first) {
-            (_, Some(b'-')) => Part::Failed(reply.to_vec()),
+            (_, Some(b'-' | b'!')) => Part::Failed(reply.to_vec()),
             (Split::Collect, Some(b'*')) => {
-                reply.advance(elements.start as usize);
+                reply.advance((elements.start - elements.at) as usize);
                 let ends: Vec<u32> = elements.ends.iter().map(|e| e - elements.start).collect();
                 Part::Elements(reply, ends.into_iter())
             }
@@ -267,7 +279,7 @@ mod tests {
         let mut before = Chain::new();
         let mut buffer = Buffer::from_bytes(Bytes::copy_from_slice(reply));
         let source = Source::new(&mut before, &mut buffer, 0..reply.len());
-        gather.fill(fragment, source, Elements { start: 4, ends });
+        gather.fill(fragment, source, Elements { at: 0, start: 4, ends });
     }
 
     fn composed(gather: &mut Gather) -> Vec<u8> {

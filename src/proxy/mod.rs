@@ -34,6 +34,7 @@ mod pools;
 mod private;
 mod reject;
 mod reply;
+mod resp3;
 mod server;
 mod silent;
 mod slots;
@@ -52,6 +53,7 @@ pub use listener::Occupancy;
 pub use pool::PoolSetup;
 pub use private::Quota;
 pub use reject::TOO_MANY_CLIENTS;
+pub use resp3::LowestVersion;
 
 use crate::io::{Address, Buffer, Chain, Destination, Errno, KeepAlive};
 use crate::limits::Limits;

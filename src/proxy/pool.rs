@@ -10,6 +10,7 @@ use crate::limits::PRIVATE_CONNECTIONS_MAX;
 use crate::proto::{Protocol, RespVersion};
 use crate::proxy::health::{Ejecting, Standing};
 use crate::proxy::private::Quota;
+use crate::proxy::resp3::{Knowledge, LowestVersion};
 use crate::token::Key;
 
 /// What a worker is told about a pool.
@@ -37,6 +38,8 @@ pub struct PoolSetup {
     pub database: u32,
     /// How many private connections its clients may have, in all workers together.
     pub private: Arc<Quota>,
+    /// The lowest version that its servers have told, to any worker.
+    pub version: Arc<LowestVersion>,
     /// How servers are judged, if those that fail are left out; `None`: they never are.
     pub ejecting: Option<Ejecting>,
 }
@@ -61,6 +64,7 @@ impl PoolSetup {
             password: None,
             database: 0,
             private: Arc::new(Quota::new(PRIVATE_CONNECTIONS_MAX)),
+            version: Arc::default(),
             ejecting: None,
         }
     }
@@ -72,6 +76,8 @@ pub(crate) struct Pool {
     /// For each server, for each lane, for each version: the connection, if there is one.
     connections: Vec<Option<Key>>,
     next_lane: u32,
+    /// Whether its servers speak RESP3.
+    pub(crate) resp3: Knowledge,
     /// Private connections that nobody has, the one that was given back last at the end.
     pub(crate) kept: Vec<Key>,
     /// How each server stands with all workers, as far as this one knows.
@@ -83,7 +89,8 @@ impl Pool {
         assert!(setup.server_connections > 0, "the configuration checks it");
         let connections = vec![None; setup.servers.len() * setup.server_connections as usize * 2];
         let standings = vec![Standing::default(); setup.servers.len()];
-        Self { setup, connections, next_lane: 0, kept: Vec::new(), standings }
+        let resp3 = Knowledge::default();
+        Self { setup, connections, next_lane: 0, resp3, kept: Vec::new(), standings }
     }
 
     /// Which of a server's connections the next client uses.

@@ -126,6 +126,18 @@ impl Pools {
     #[inline]
     pub(crate) fn connection(&mut self, account: &Account, number: u32) -> Key {
         let &Account { pool, lane, version, .. } = account;
+        self.shared(pool, number, lane, version)
+    }
+
+    /// The connection to a server in this lane that speaks this version; opened if there is none.
+    #[inline]
+    pub(crate) fn shared(
+        &mut self,
+        pool: u32,
+        number: u32,
+        lane: u32,
+        version: RespVersion,
+    ) -> Key {
         if let Some(key) = *self.pools[pool as usize].connection(number, lane, version) {
             return key;
         }
@@ -226,16 +238,27 @@ impl Pools {
         server.note_good(self.ticked_at);
         let good_at = server.good_at;
         count_server_end(&mut self.figures, server, why);
-        server.leave();
-        let waiters = std::mem::take(&mut server.waiters).into();
-        let blocked = std::mem::take(&mut server.blocked);
         let (pool, number, purpose) = (server.pool, server.number, server.purpose);
-        let owner = self.disown(key);
-        self.wants.push(Want::Close(key));
+        let retired = self.dismiss(key);
         self.counters.server_failures += 1;
         self.counters.server_timeouts += u64::from(why == Some(Errno(libc::ETIMEDOUT)));
         self.note_end(pool, number, purpose, good_at);
         self.log_failure(pool, number, why);
+        retired
+    }
+
+    /// As `retire`, for a connection that is of no use though its server has not failed.
+    pub(crate) fn dismiss(&mut self, key: Key) -> Retired {
+        let Some(server) = self.servers.find_mut(key) else { return Retired::default() };
+        if server.phase == Phase::Leaving {
+            return Retired::default();
+        }
+        add_tally(&mut self.figures, server);
+        server.leave();
+        let waiters = std::mem::take(&mut server.waiters).into();
+        let blocked = std::mem::take(&mut server.blocked);
+        let owner = self.disown(key);
+        self.wants.push(Want::Close(key));
         Retired { waiters, blocked, owner }
     }
 

@@ -141,6 +141,9 @@ pub(crate) struct Waiter {
 /// The `fragment` of a waiter whose request was not split.
 pub(crate) const WHOLE: u32 = u32::MAX;
 
+/// The `fragment` of a waiter that is a client's HELLO 3, and waits for the servers to agree.
+pub(crate) const HELLO: u32 = u32::MAX - 1;
+
 impl Waiter {
     /// A client that waits for a whole reply. `Server::queue` says where its request begins.
     #[inline]

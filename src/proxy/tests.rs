@@ -5,6 +5,9 @@ use bytes::Bytes;
 use super::*;
 use crate::distribution::{DistributionKind, Node, RoutingTable};
 use crate::hash::HashKind;
+use crate::proto::RespVersion;
+
+mod resp3;
 
 fn proxy(limits: Limits) -> Proxy {
     let names = ["127.0.0.1:1", "127.0.0.1:2"];

@@ -38,6 +38,8 @@ pub enum Reply {
     AllFound(Vec<Vec<u8>>),
     /// How many of these keys were found since the request was sent.
     Count(Vec<Vec<u8>>),
+    /// What says that this version of RESP is spoken from now on.
+    Speaks(u8),
     /// An error of the proxy's own, if it is about what became of a connection to one of these
     /// servers since the request was sent, or if all of them may be left out; or a reply that one
     /// of them sent twice.
@@ -161,7 +163,8 @@ impl Ledger {
             | Reply::Stored(_)
             | Reply::Found(_)
             | Reply::AllFound(_)
-            | Reply::Count(_) => false,
+            | Reply::Count(_)
+            | Reply::Speaks(_) => false,
         })
     }
 
@@ -198,6 +201,7 @@ impl Ledger {
             | Reply::Found(_)
             | Reply::AllFound(_)
             | Reply::Count(_)
+            | Reply::Speaks(_)
             | Reply::Failure(_) => &[],
         };
         for mark in marks {
@@ -220,6 +224,7 @@ impl Ledger {
             Reply::Found(key) => self.findings.is_found(key, bytes, sent),
             Reply::AllFound(keys) => self.findings.are_found(keys, bytes, sent, b""),
             Reply::Count(keys) => self.findings.is_count(keys, bytes, sent),
+            Reply::Speaks(version) => speaks(bytes) == Some(*version),
             Reply::Failure(servers) => {
                 servers.iter().any(|&server| self.health[server].excuses(bytes, sent))
                     || self.is_for_nobody(servers, bytes, sent)
@@ -271,7 +276,18 @@ fn is_made_with(
         | Reply::Answered(_)
         | Reply::Stored(_)
         | Reply::Found(_)
+        | Reply::Speaks(_)
         | Reply::Failure(_) => false,
+    }
+}
+
+/// Which version a client speaks from now on, if this is the reply to a HELLO that says so.
+pub(super) fn speaks(bytes: &[u8]) -> Option<u8> {
+    let tells = |proto: &[u8]| bytes.windows(proto.len()).any(|part| part == proto);
+    match bytes.first() {
+        Some(b'%') if tells(b"$5\r\nproto\r\n:3\r\n") => Some(3),
+        Some(b'*') if tells(b"$5\r\nproto\r\n:2\r\n") => Some(2),
+        _ => None,
     }
 }
 

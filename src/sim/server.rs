@@ -1,4 +1,5 @@
-//! A simulated server, of redis or memcached: a map, and whatever its script has it suffer.
+//! A simulated server, of redis (RESP2 and RESP3) or memcached: a map, and whatever its script
+//! has it suffer.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -9,6 +10,7 @@ use crate::sim::faults::Fault;
 use crate::sim::network::Network;
 use crate::sim::pipe::{Readable, Writable};
 use crate::sim::redis;
+use crate::sim::resp;
 use crate::sim::store::{Reader, Store};
 use crate::sim::trace::Who;
 use crate::time::Instant;
@@ -328,7 +330,18 @@ impl Server {
                 assert!(is_alone, "something is sent before a greeting is answered");
                 reply
             }
-            None => self.data.carry_out(&request, &mut findings),
+            None => {
+                let reply = self.data.carry_out(&request, &mut findings);
+                match connection.said.is_three() {
+                    true => {
+                        if net.happens(Fault::ServerPushes) {
+                            connection.output.extend(PUSH);
+                        }
+                        resp::in_resp3(&reply, &request[0])
+                    }
+                    false => reply,
+                }
+            }
         };
         let planned = self.mischief.remove(&self.requests).filter(|_| !net.is_calm());
         let mischief = planned.or_else(|| Self::whim(net, reply.len()));
@@ -510,6 +523,9 @@ impl Connection {
 
 /// The longest time that chance has a server be away or stalled.
 pub const AWAY_MAX: Duration = Duration::from_millis(300);
+
+/// What nobody has subscribed to.
+const PUSH: &[u8] = b">2\r\n$10\r\ninvalidate\r\n*1\r\n$1\r\na\r\n";
 
 /// The longest time after which chance has a server answer again.
 const AGAIN_MAX: Duration = Duration::from_millis(5);

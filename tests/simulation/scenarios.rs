@@ -48,6 +48,7 @@ pub const ALL: &[Scenario] = named![
     ejection::a_server_is_ejected_and_returns_to_the_millisecond,
     ejection::a_restart_ends_many_connections_and_ejects_nobody,
     greetings::nothing_reaches_a_server_before_its_greeting_is_over,
+    greetings::a_client_speaks_resp3_once_a_server_has_agreed,
     endings::a_drain_answers_what_was_read,
     endings::a_drain_answers_what_was_put_aside,
     races::a_flood_starves_nobody,

@@ -28,6 +28,7 @@ pub fn run(seed: u64) -> Tally {
     let mut wanted = Wanted {
         password: random.chance(200).then(|| "password".to_owned()),
         database: random.pick(&[0, 0, 0, 0, 7]),
+        knows_no_hello: false,
     };
     let protocol = protocol(seed);
     if protocol == Protocol::Memcache {
@@ -233,10 +234,12 @@ fn add_client(
 ) {
     let count = world.random.between(1, 40);
     let mut random = Random::new(world.random.bits());
-    let mut writer = Writer::new(world, client, &mut random, value_bytes, storm.is_some());
+    let says_hello = random.chance(300) && world.protocol == Protocol::Resp;
+    let may_fail = storm.is_some();
+    let mut writer = Writer::new(world, client, &mut random, value_bytes, may_fail, says_hello);
     let mut exchanges = match storm {
         None if world.is_exact() && random.chance(400) => {
-            writer.exact_exchanges(client, &mut random, value_bytes, count)
+            writer.exact_exchanges(client, &mut random, value_bytes, count, says_hello)
         }
         _ => writer.exchanges(world, count),
     };
@@ -267,9 +270,13 @@ impl Writer {
         random: &mut Random,
         value_bytes: &[usize],
         may_fail: bool,
+        says_hello: bool,
     ) -> Self {
         match world.protocol {
-            Protocol::Resp => Self::Redis(Scribe::new(client, random, value_bytes, may_fail)),
+            Protocol::Resp => {
+                let scribe = Scribe::new(client, random, value_bytes, may_fail);
+                Self::Redis(if says_hello { scribe.saying_hello() } else { scribe })
+            }
             Protocol::Memcache => {
                 Self::Memcached(Clerk::new(world, client, random, value_bytes, may_fail))
             }
@@ -297,10 +304,13 @@ impl Writer {
         random: &mut Random,
         value_bytes: &[usize],
         count: usize,
+        says_hello: bool,
     ) -> Vec<Exchange> {
         match self {
             Self::Redis(_) => {
-                Author::new(&format!("c{client}"), random, value_bytes).exchanges(count)
+                let author = Author::new(&format!("c{client}"), random, value_bytes);
+                let mut author = if says_hello { author.saying_hello() } else { author };
+                author.exchanges(count)
             }
             Self::Memcached(clerk) => clerk.exact_exchanges(count),
         }
@@ -354,7 +364,7 @@ fn ms(count: u64) -> Duration {
 }
 
 /// What a correct worker hides from its clients, and how often of a thousand times at most.
-const HARMLESS: [(Fault, u32); 17] = [
+const HARMLESS: [(Fault, u32); 18] = [
     (Fault::SendToldLate, 500),
     (Fault::ShortReceive, 500),
     (Fault::ShortSend, 500),
@@ -372,6 +382,7 @@ const HARMLESS: [(Fault, u32); 17] = [
     (Fault::AcceptNoDescriptor, 200),
     (Fault::AcceptAborted, 200),
     (Fault::ServerPauses, 10),
+    (Fault::ServerPushes, 300),
 ];
 
 /// What requests may fail for.

@@ -150,7 +150,7 @@ impl World {
         }
     }
 
-    /// Every server.
+    /// Every server of the pool.
     pub fn all_servers(&self) -> Vec<usize> {
         (0..self.servers).collect()
     }
@@ -295,7 +295,8 @@ impl World {
             + self.limits.output_hard_bytes
             + 3 * LARGEST_BYTES;
         let server = self.limits.server_queue_bytes_max + 2 * LARGEST_BYTES;
-        let servers = self.servers * self.server_connections as usize;
+        // For each version of RESP.
+        let servers = 2 * self.servers * self.server_connections as usize;
         self.ring.clients() * client + servers * server
     }
 }
