@@ -4,6 +4,7 @@
 //! **Knows nothing of:** rings, pools, protocols.
 #![allow(unsafe_code)]
 
+pub mod addresses;
 pub mod clock;
 pub mod daemon;
 pub mod event;
