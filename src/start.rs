@@ -31,11 +31,11 @@ use ringcracker::io::{Address, Destination, Fd, WaitError};
 use ringcracker::limits::{DESCRIPTORS_RESERVED, FREE_BYTES_MAX, Limits};
 use ringcracker::logging::Log;
 use ringcracker::proto::Protocol;
-use ringcracker::proxy::{self, Ejecting, PoolSetup};
+use ringcracker::proxy::{self, Ejecting, Facts, PoolSetup, Usage};
 use ringcracker::ring::{self, CannotRun, Options, Uring};
 use ringcracker::sys::daemon::{self, Parent};
 use ringcracker::sys::sockets::{ListenOn, ListenOptions};
-use ringcracker::sys::{memory, process, signals, sockets};
+use ringcracker::sys::{memory, process, signals, sockets, usage};
 use ringcracker::worker::{Ejection, Health, ListenerSetup, Running, Setup, Shared, Worker};
 
 use crate::start::ending::Ending;
@@ -117,7 +117,8 @@ fn run_logged(
     let limits = limits(config, workers, &options)?;
     let pools: Vec<PoolSetup> = config.pools.iter().map(pool_setup).collect();
     let health = Health::new(config.pools.iter().map(ejection).collect());
-    let shared = Arc::new(Shared::new(workers, pools.len())?.with_health(health));
+    let shared =
+        Arc::new(Shared::new(workers, pools.len())?.with_health(health).with_facts(facts()));
     if pools.iter().any(has_names) {
         names::start(&shared)?;
     }
@@ -432,6 +433,22 @@ fn seed(number: usize) -> u64 {
     let now = ringcracker::sys::clock::now().as_nanos();
     now ^ u64::from(std::process::id()) << 32
         ^ (number as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+/// What clients may be told of this process.
+fn facts() -> Facts {
+    Facts {
+        pid: std::process::id(),
+        run_id: format!("{:016x}{:016x}{:08x}", seed(0), seed(1), std::process::id()),
+        started: ringcracker::sys::clock::now(),
+        system: format!("Linux {} {}", process::kernel_release(), std::env::consts::ARCH),
+        wall: usage::wall,
+        usage: || {
+            let usage::Usage { resident_bytes, resident_bytes_most, machine_bytes, user, system } =
+                usage::now();
+            Usage { resident_bytes, resident_bytes_most, machine_bytes, user, system }
+        },
+    }
 }
 
 /// How often memory is looked at. It walks the free lists of the heap.

@@ -82,6 +82,36 @@ pub enum Local {
     Quit,
     /// AUTH.
     Auth,
+    /// HELLO.
+    Hello,
+    /// ECHO.
+    Echo,
+    /// RESET.
+    Reset,
+    /// SELECT.
+    Select,
+    /// CLIENT and its subcommands.
+    Client,
+    /// COMMAND and its subcommands.
+    Command,
+    /// CONFIG and its subcommands.
+    Config,
+    /// INFO.
+    Info,
+    /// TIME.
+    Time,
+    /// ROLE.
+    Role,
+    /// LOLWUT.
+    Lolwut,
+    /// ACL and its subcommands.
+    Acl,
+    /// SLOWLOG and its subcommands.
+    Slowlog,
+    /// LATENCY and its subcommands.
+    Latency,
+    /// An error that says why it is not for a proxy.
+    Refused(&'static str),
     /// A fixed line.
     Line(&'static [u8]),
     /// stats, of memcached.

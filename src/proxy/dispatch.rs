@@ -54,8 +54,9 @@ fn decide(
         reject::wrong_arity(command, &mut pools.words);
         return answer(pools, account, source);
     }
+    account.identity.note(pools.now, command.name);
     match command.answer {
-        Answer::Proxy(what) => local::answer(pools, account, what, request, source),
+        Answer::Proxy(what) => local::answer(pools, account, client, what, request, source),
         Answer::Server => place(pools, account, client, command, request, source),
     }
 }

@@ -22,16 +22,58 @@ const STORED: Keys = Keys::Counted { at: 2, first: 3, also: Some(1) };
 /// `script numkeys [key ...]` behind the name.
 const SCRIPT: Keys = Keys::Counted { at: 2, first: 3, also: None };
 
+/// Source: redis 7.0 `cluster.c`, `server.c`.
+const NO_CLUSTER: &[u8] = b"-ERR This instance has cluster support disabled\r\n";
+
+const SHARED: &str = "it would change a server connection that clients share";
+const SHARED_WRITES: &str = "clients share server connections, so it would count others' writes";
+const ONE_SERVER: &str = "it is about one server, and a pool has many: ask the server itself";
+const REPLICATION: &str = "it is for servers that replicate";
+const DEBUGGING: &str = "it is for who debugs a server";
+
 #[rustfmt::skip]
 pub(in crate::proto) static COMMANDS: &[Command] = &[
     // Answered here.
+    local("acl", -2, Local::Acl),
     local("auth", -2, Local::Auth),
+    local("client", -2, Local::Client),
+    local("command", -1, Local::Command),
+    local("config", -2, Local::Config),
+    local("echo", 2, Local::Echo),
+    local("hello", -1, Local::Hello),
+    local("info", -1, Local::Info),
+    local("latency", -2, Local::Latency),
+    local("lolwut", -1, Local::Lolwut),
     local("ping", -1, Local::Ping),
     local("quit", -1, Local::Quit),
+    local("reset", 1, Local::Reset),
+    local("role", 1, Local::Role),
+    local("select", 2, Local::Select),
+    local("slowlog", -2, Local::Slowlog),
+    local("time", 1, Local::Time),
 
-    // No keys: any server will do.
-    row("command", -1, Keys::None),
-    row("lolwut", -1, Keys::None),
+    // Answered here, and never otherwise.
+    local("asking", 1, Local::Line(NO_CLUSTER)),
+    local("cluster", -2, Local::Line(NO_CLUSTER)),
+    local("readonly", 1, Local::Line(NO_CLUSTER)),
+    local("readwrite", 1, Local::Line(NO_CLUSTER)),
+    local("bgrewriteaof", 1, Local::Refused(ONE_SERVER)),
+    local("bgsave", -1, Local::Refused(ONE_SERVER)),
+    local("debug", -2, Local::Refused(DEBUGGING)),
+    local("failover", -1, Local::Refused(REPLICATION)),
+    local("lastsave", 1, Local::Refused(ONE_SERVER)),
+    local("migrate", -6, Local::Refused(ONE_SERVER)),
+    local("module", -2, Local::Refused(ONE_SERVER)),
+    local("monitor", 1, Local::Refused(SHARED)),
+    local("psync", -3, Local::Refused(REPLICATION)),
+    local("replconf", -1, Local::Refused(REPLICATION)),
+    local("replicaof", 3, Local::Refused(REPLICATION)),
+    local("save", 1, Local::Refused(ONE_SERVER)),
+    local("shutdown", -1, Local::Refused(ONE_SERVER)),
+    local("slaveof", 3, Local::Refused(REPLICATION)),
+    local("swapdb", 3, Local::Refused(ONE_SERVER)),
+    local("sync", 1, Local::Refused(REPLICATION)),
+    local("wait", 3, Local::Refused(SHARED_WRITES)),
 
     // Over several servers.
     split("del", -2, ALL, Split::Sum),
