@@ -14,6 +14,7 @@ mod names;
 #[cfg(debug_assertions)]
 mod tiny_ring;
 
+use std::hash::BuildHasher;
 use std::io::ErrorKind;
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
@@ -439,7 +440,7 @@ fn seed(number: usize) -> u64 {
 fn facts() -> Facts {
     Facts {
         pid: std::process::id(),
-        run_id: format!("{:016x}{:016x}{:08x}", seed(0), seed(1), std::process::id()),
+        run_id: run_id(),
         started: ringcracker::sys::clock::now(),
         system: format!("Linux {} {}", process::kernel_release(), std::env::consts::ARCH),
         wall: usage::wall,
@@ -449,6 +450,12 @@ fn facts() -> Facts {
             Usage { resident_bytes, resident_bytes_most, machine_bytes, user, system }
         },
     }
+}
+
+/// Forty hexadecimal digits that no other start has.
+fn run_id() -> String {
+    let draw = || std::hash::RandomState::new().hash_one(std::process::id());
+    format!("{:016x}{:016x}{:08x}", draw(), draw(), draw() as u32)
 }
 
 /// How often memory is looked at. It walks the free lists of the heap.

@@ -23,7 +23,9 @@ use crate::token::Key;
 pub struct Round {
     /// The worker whose client asks.
     pub home: usize,
+    /// The client that asks, as its worker knows it: another worker has another client there.
     asker: Key,
+    asker_id: u64,
     /// The place of the reply.
     sequence: u32,
     pool: u32,
@@ -82,6 +84,7 @@ impl Round {
         Self {
             home: 0,
             asker,
+            asker_id: account.identity.id,
             sequence,
             pool: account.pool,
             version: account.version,
@@ -99,9 +102,9 @@ impl Round {
     }
 
     /// Whether the answer depends on where a client is.
-    fn needs_place(&self, key: Key, client: &Client) -> bool {
+    fn needs_place(&self, client: &Client) -> bool {
         match &self.question {
-            Question::Info(_) | Question::Own => key == self.asker,
+            Question::Info(_) | Question::Own => client.account.identity.id == self.asker_id,
             Question::List(filter) => filter.knows(&client.account.identity),
             Question::Kill { filter, .. } => filter.peer.is_some() || filter.local.is_some(),
         }
@@ -177,7 +180,7 @@ impl Proxy {
         let is_unplaced = |key: &Key| {
             let Some(client) = self.clients.find(*key) else { return false };
             let Account { pool, identity, .. } = &client.account;
-            *pool == round.pool && identity.place().is_none() && round.needs_place(*key, client)
+            *pool == round.pool && identity.place().is_none() && round.needs_place(client)
         };
         self.clients.keys().filter(is_unplaced).collect()
     }
@@ -192,29 +195,31 @@ impl Proxy {
     /// Adds what this worker knows to a round, or does what it asks for.
     pub fn visit(&mut self, now: Instant, round: &mut Round) {
         self.pools.now = now;
-        let (clients, asker, pool) = (&self.clients, round.asker, round.pool);
-        let of = |is_meant: &dyn Fn(Key, &Client) -> bool| -> Vec<Key> {
+        let (clients, asker_id, pool) = (&self.clients, round.asker_id, round.pool);
+        let of = |is_meant: &dyn Fn(&Client) -> bool| -> Vec<Key> {
             let is_there = |key: &Key| {
                 let client = clients.find(*key).filter(|it| it.account.phase != Phase::Leaving);
-                client.is_some_and(|it| it.account.pool == pool && is_meant(*key, it))
+                client.is_some_and(|it| it.account.pool == pool && is_meant(it))
             };
             clients.keys().filter(is_there).collect()
         };
         match &round.question {
             Question::Info(sections) => round.text = self.info(round, *sections),
             Question::Own => {
-                let found = of(&|key, _| key == asker);
+                let found = of(&|client| client.account.identity.id == asker_id);
                 round.lines = self.lines(now, &found);
             }
             Question::List(filter) => {
-                let found = of(&|_, client| filter.fits(client, now));
+                let found = of(&|client| filter.fits(client, now));
                 round.lines.append(&mut self.lines(now, &found));
             }
             Question::Kill { filter, .. } => {
-                let found = of(&|_, client| filter.fits(client, now));
+                let found = of(&|client| filter.fits(client, now));
                 round.killed += found.len() as i64;
                 for key in found {
-                    if key == asker {
+                    let client = self.clients.find(key);
+                    if client.is_some_and(|it| it.account.identity.id == asker_id) {
+                        // It gets its answer first.
                         round.kills_asker = true;
                     } else {
                         self.drop_client(key);

@@ -123,7 +123,7 @@ impl Place {
 /// The line about a client in CLIENT LIST, without its end. Fields and order are those of redis
 /// 7.2 (`networking.c`, `catClientInfoString`); what the proxy has nothing of is zero.
 pub(crate) fn line(client: &Client, now: Instant) -> String {
-    let Account { identity, output, pipeline, version, .. } = &client.account;
+    let Account { identity, output, version, .. } = &client.account;
     let nowhere = Place::default();
     let place = identity.place().unwrap_or(&nowhere);
     let details = identity.details.as_deref();
@@ -135,7 +135,7 @@ pub(crate) fn line(client: &Client, now: Instant) -> String {
     format!(
         "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub=0 psub=0 ssub=0 \
          multi=-1 watch=0 qbuf={input} qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl={} \
-         oll={} omem={owed} tot-mem={memory} events={} cmd={} user=default redir=-1 resp={} \
+         oll=0 omem={owed} tot-mem={memory} events={} cmd={} user=default redir=-1 resp={} \
          lib-name={} lib-ver={}",
         identity.id,
         place.peer,
@@ -147,7 +147,6 @@ pub(crate) fn line(client: &Client, now: Instant) -> String {
         flags(client, place),
         identity.database,
         output.len(),
-        pipeline.len(),
         if client.account.due() > 0 { "rw" } else { "r" },
         identity.command,
         version.number(),

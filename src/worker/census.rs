@@ -40,7 +40,7 @@ impl<R: Ring> Worker<R> {
         }
         self.proxy.visit(now, &mut round);
         let next = (self.number + 1) % self.shared.process().workers();
-        if next == round.home || round.is_for_home() {
+        if next == self.number || round.is_for_home() {
             return self.proxy.end_round(now, *round);
         }
         // A full box takes it too, so there is nothing to do about the result.

@@ -133,5 +133,5 @@ const NO_PROTOCOL: &str = "-NOPROTO unsupported protocol version\r\n";
 
 /// Source: redis 7.0 `networking.c`, `helloCommand`.
 const NO_AUTH: &[u8] = b"-NOAUTH HELLO must be called with the client already authenticated, \
-    otherwise the HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client \
-    and select the RESP protocol version at the same time\r\n";
+    otherwise the HELLO AUTH <user> <pass> option can be used to authenticate the client and select \
+    the RESP protocol version at the same time\r\n";

@@ -165,7 +165,9 @@ impl Subject<'_> {
 
     fn memory(&self, to: &mut Section<'_>) {
         let usage = (self.process.facts.usage)();
-        let (now, most) = (usage.resident_bytes, usage.resident_bytes_most);
+        let now = usage.resident_bytes;
+        // The kernel counts the two in different ways.
+        let most = usage.resident_bytes_most.max(now);
         to.fields([
             ("used_memory", &now),
             ("used_memory_human", &human(now)),
