@@ -171,7 +171,7 @@ impl Kind {
 impl Proxy {
     /// A question that has not set out.
     #[inline]
-    pub fn take_round(&mut self) -> Option<Box<Round>> {
+    pub fn take_round(&mut self) -> Option<Round> {
         self.pools.rounds.pop()
     }
 

@@ -1,4 +1,4 @@
-//! Patterns as Redis has them: `*`, `?`, `[a-z]`, `[^a-z]`, and `\` before a byte that means itself.
+//! Patterns as Redis has them: `*`, `?`, `[a-z]`, `[^a-z]`, and `\` before a byte that is itself.
 
 /// Whether all of `text` fits `pattern`, letters in any case.
 ///

@@ -36,7 +36,7 @@ pub(crate) struct Pools {
     /// What the workers share of their process.
     pub(crate) process: Arc<Process>,
     /// Questions of clients to all workers, which have not set out.
-    pub(crate) rounds: Vec<Box<Round>>,
+    pub(crate) rounds: Vec<Round>,
     /// The time of the event at hand.
     pub(crate) now: Instant,
     /// The number of the turn at hand, for the clients' budgets; wraps.

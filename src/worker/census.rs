@@ -18,7 +18,7 @@ impl<R: Ring> Worker<R> {
     pub(super) fn begin_rounds(&mut self, now: Instant) {
         while let Some(mut round) = self.proxy.take_round() {
             round.home = self.number;
-            self.visit(now, round);
+            self.visit(now, Box::new(round));
         }
     }
 

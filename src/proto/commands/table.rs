@@ -62,7 +62,6 @@ pub(in crate::proto) static COMMANDS: &[Command] = &[
     local("debug", -2, Local::Refused(DEBUGGING)),
     local("failover", -1, Local::Refused(REPLICATION)),
     local("lastsave", 1, Local::Refused(ONE_SERVER)),
-    local("migrate", -6, Local::Refused(ONE_SERVER)),
     local("module", -2, Local::Refused(ONE_SERVER)),
     local("monitor", 1, Local::Refused(SHARED)),
     local("psync", -3, Local::Refused(REPLICATION)),

@@ -53,8 +53,8 @@ pub(super) fn answer(mut asked: Asked<'_, '_>, words: &Arguments) {
     local::say(pools, account, &map, source);
 }
 
-/// Has a client speak `version`, and answers it with `answer` once it does, or says why not: servers
-/// that nobody has asked whether they know RESP3 cannot be promised to.
+/// Has a client speak `version`, and answers it with `answer` once it does, or says why not: what
+/// no server has been asked for cannot be promised.
 fn agree(
     pools: &mut Pools,
     account: &mut Account,
@@ -133,5 +133,5 @@ const NO_PROTOCOL: &str = "-NOPROTO unsupported protocol version\r\n";
 
 /// Source: redis 7.0 `networking.c`, `helloCommand`.
 const NO_AUTH: &[u8] = b"-NOAUTH HELLO must be called with the client already authenticated, \
-    otherwise the HELLO AUTH <user> <pass> option can be used to authenticate the client and select \
-    the RESP protocol version at the same time\r\n";
+    otherwise the HELLO AUTH <user> <pass> option can be used to authenticate the client and \
+    select the RESP protocol version at the same time\r\n";

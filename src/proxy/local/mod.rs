@@ -108,7 +108,7 @@ impl<'a, 's> Asked<'a, 's> {
         let sequence = account.pipeline.push_waiting(source.len() as u32);
         source.discard();
         account.barrier = true;
-        pools.rounds.push(Box::new(Round::new(client, sequence, account, question)));
+        pools.rounds.push(Round::new(client, sequence, account, question));
     }
 
     /// Answers with `reply`, in the request's turn.
