@@ -37,6 +37,10 @@ pub const STASH_BYTES_MAX: usize = 64 << 10;
 /// Emptied chains that a worker keeps for the next output, of `SPARE_CHAIN_BYTES_MAX` each.
 pub const SPARE_CHAINS_MAX: usize = 64;
 
+/// Bytes of a request whose arguments the proxy itself looks at, all together: they are copied. The
+/// longest that makes sense lists some thousand commands or clients.
+pub const LOCAL_REQUEST_BYTES_MAX: usize = 1 << 20;
+
 /// Private connections that a worker keeps for each pool when no client has them.
 pub const PRIVATE_KEPT_MAX: usize = 16;
 

@@ -19,6 +19,7 @@ mod names;
 #[cfg(debug_assertions)]
 mod tiny_ring;
 
+use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
@@ -34,10 +35,10 @@ use ringcracker::io::{Destination, Fd, WaitError};
 use ringcracker::limits::{DESCRIPTORS_RESERVED, FREE_BYTES_MAX, Limits};
 use ringcracker::logging::{self, Log};
 use ringcracker::proto::Protocol;
-use ringcracker::proxy::{self, Ejecting, PoolSetup};
+use ringcracker::proxy::{self, Ejecting, Facts, PoolSetup, Usage};
 use ringcracker::ring::{self, CannotRun, Options, Uring};
 use ringcracker::sys::daemon::{self, Parent};
-use ringcracker::sys::{memory, process, signals};
+use ringcracker::sys::{memory, process, signals, usage};
 use ringcracker::worker::{Ejection, Health, Running, Setup, Shared, Worker};
 
 use crate::start::ending::{Ending, Names};
@@ -135,7 +136,8 @@ fn run_logged(
     let limits = limits(config, workers, &options)?;
     let pools: Vec<PoolSetup> = config.pools.iter().map(pool_setup).collect();
     let health = Health::new(config.pools.iter().map(ejection).collect());
-    let shared = Arc::new(Shared::new(workers, pools.len())?.with_health(health));
+    let shared =
+        Arc::new(Shared::new(workers, pools.len())?.with_health(health).with_facts(facts()));
     let mut pid_file = PidFile::take(cli.pid_file.as_deref())?;
     let addresses = Addresses::take(cli, config)?;
     if pools.iter().any(has_names) {
@@ -399,6 +401,28 @@ fn seed(number: usize) -> u64 {
     let now = ringcracker::sys::clock::now().as_nanos();
     now ^ u64::from(std::process::id()) << 32
         ^ (number as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+/// What clients may be told of this process.
+fn facts() -> Facts {
+    Facts {
+        pid: std::process::id(),
+        run_id: run_id(),
+        started: ringcracker::sys::clock::now(),
+        system: format!("Linux {} {}", process::kernel_release(), std::env::consts::ARCH),
+        wall: usage::wall,
+        usage: || {
+            let usage::Usage { resident_bytes, resident_bytes_most, machine_bytes, user, system } =
+                usage::now();
+            Usage { resident_bytes, resident_bytes_most, machine_bytes, user, system }
+        },
+    }
+}
+
+/// Forty hexadecimal digits that no other start has.
+fn run_id() -> String {
+    let draw = || std::hash::RandomState::new().hash_one(std::process::id());
+    format!("{:016x}{:016x}{:08x}", draw(), draw(), draw() as u32)
 }
 
 /// How often memory is looked at. It walks the free lists of the heap.

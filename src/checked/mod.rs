@@ -22,7 +22,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::io::{
-    Address, Buffer, Chain, Errno, Event, Fd, How, KeepAlive, Ring, Wait, WaitError, What,
+    Address, Buffer, Chain, Ends, Errno, Event, Fd, How, KeepAlive, Ring, Wait, WaitError, What,
 };
 use crate::limits::SEND_BYTES_MAX;
 use crate::time::Instant;
@@ -222,6 +222,11 @@ impl<R: Ring> Ring for Checked<R> {
     fn peer(&mut self, fd: Fd) -> Option<IpAddr> {
         self.descriptors.ask("peer", fd);
         self.inner.peer(fd)
+    }
+
+    fn ends(&mut self, fd: Fd) -> Ends {
+        self.descriptors.ask("ends", fd);
+        self.inner.ends(fd)
     }
 
     fn close(&mut self, token: Token, fd: Fd) {

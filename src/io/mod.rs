@@ -77,6 +77,9 @@ pub trait Ring {
     /// Where the other end of a connection is; `None` when it is no IP connection, or is gone.
     fn peer(&mut self, fd: Fd) -> Option<IpAddr>;
 
+    /// Where both ends of a connection are; asked only where a client wants to know.
+    fn ends(&mut self, fd: Fd) -> Ends;
+
     /// Closes `fd`, on which nothing is armed. `token` is its slot's `Close`; no event follows,
     /// and the slot is free.
     fn close(&mut self, token: Token, fd: Fd);
@@ -220,6 +223,16 @@ pub enum Address {
     Inet(SocketAddr),
     /// A unix stream socket. At most 107 bytes, which the configuration checks.
     Unix(PathBuf),
+}
+
+/// Where the two ends of a connection are, as far as the kernel says: a unix socket's client has no
+/// address, and of a connection that is gone nothing is known.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ends {
+    /// The other end.
+    pub peer: Option<Address>,
+    /// Our end.
+    pub local: Option<Address>,
 }
 
 /// How the kernel probes a TCP connection on which nothing comes. What is not given is as the

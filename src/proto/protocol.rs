@@ -23,6 +23,16 @@ pub enum RespVersion {
     Three,
 }
 
+impl RespVersion {
+    /// As HELLO counts.
+    pub const fn number(self) -> i64 {
+        match self {
+            Self::Two => 2,
+            Self::Three => 3,
+        }
+    }
+}
+
 /// Finds the requests in the bytes of one client. See the parsers themselves.
 pub enum RequestParser {
     /// For a client of a Redis pool.

@@ -3,6 +3,7 @@
 use crate::io::{Buffer, Chain};
 use crate::limits::{Limits, REQUESTS_PER_TURN};
 use crate::proto::{Protocol, RequestParser, RespVersion};
+use crate::proxy::identity::Identity;
 use crate::proxy::pipeline::Pipeline;
 use crate::proxy::resp3::Answer;
 use crate::time::Instant;
@@ -55,6 +56,7 @@ pub(crate) struct Account {
     pub(crate) phase: Phase,
     /// Whether it has said the pool's password, or there is none.
     pub(crate) authenticated: bool,
+    pub(crate) identity: Identity,
     /// Whether it broke the protocol, which is why it leaves.
     pub(crate) is_faulty: bool,
     pub(crate) pipeline: Pipeline,
@@ -121,6 +123,7 @@ impl Client {
             version: RespVersion::Two,
             phase: Phase::Open,
             authenticated: false,
+            identity: Identity::new(0, Instant::default()),
             is_faulty: false,
             pipeline: Pipeline::default(),
             output: Chain::new(),
@@ -169,6 +172,11 @@ impl Input {
     /// Bytes that were put aside.
     pub(crate) fn stashed(&self) -> usize {
         self.stash.len()
+    }
+
+    /// Bytes of requests that were not handled.
+    pub(crate) fn held(&self) -> usize {
+        self.partial.len() + self.stash.len()
     }
 
     /// What is left of the client's budget for this turn, whole in a new one.

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use crate::io::{Buffer, Chain, Errno};
-use crate::proto::commands::{Command, Keys, Serve, Split};
+use crate::proto::commands::{Command, Keys, Refusal, Serve, Split};
 use crate::proto::{Form, Request};
 use crate::proxy::client::Account;
 use crate::proxy::pools::Pools;
@@ -52,6 +52,7 @@ fn decide(
         reject::wrong_arity(command, &mut pools.words);
         return answer(pools, account, source);
     }
+    account.identity.note(pools.now, command.name);
     if let Serve::Local(what) = command.serve {
         return local::answer(pools, account, client, what, request, source);
     }
@@ -78,7 +79,7 @@ fn is_served(command: &Command, request: &Request) -> bool {
 }
 
 /// Answers a request that is not served: a command of two words in Redis's words for an unknown
-/// second one, another in those for an unknown command. Clients that can do without look for them.
+/// second one, which clients that can do without look for, another with the reason.
 pub(crate) fn refuse(
     pools: &mut Pools,
     account: &mut Account,
@@ -90,9 +91,15 @@ pub(crate) fn refuse(
         .command
         .is_some_and(|command| command.keys == Keys::BySubcommand || command.name.contains('|'));
     pools.words.clear();
-    match first.filter(|_| is_pair && request.arguments > 1) {
-        Some(first) => reject::unknown_second(first, request, &source, &mut pools.words),
-        None => reject::unknown(request, &source, &mut pools.words),
+    match (first.filter(|_| is_pair && request.arguments > 1), request.command) {
+        (_, Some(Command { serve: Serve::Refused(Refusal::Cluster), .. })) => {
+            reject::error(NO_CLUSTER, &mut pools.words);
+        }
+        (Some(first), _) => reject::unknown_second(first, request, &source, &mut pools.words),
+        (None, Some(Command { name, serve: Serve::Refused(why), .. })) => {
+            reject::unsupported(name, why.reason(), &mut pools.words);
+        }
+        (None, _) => reject::unknown(request, &source, &mut pools.words),
     }
     answer(pools, account, source);
 }
@@ -180,3 +187,6 @@ pub(crate) fn answer(pools: &mut Pools, account: &mut Account, source: Source<'_
     pools.lend(&mut account.output);
     account.pipeline.push_answered(&pools.words, &mut account.output);
 }
+
+/// What a server says that is none of a cluster.
+const NO_CLUSTER: &str = "This instance has cluster support disabled";

@@ -13,6 +13,7 @@
 //! **Knows nothing of:** the ring, the clock, sockets, descriptors.
 
 mod broadcast;
+mod census;
 mod client;
 mod counters;
 mod deliver;
@@ -21,9 +22,11 @@ mod drain;
 mod figures;
 mod fragment;
 mod gather;
+mod glob;
 mod greeting;
 mod health;
 mod holdings;
+mod identity;
 mod intake;
 mod listener;
 mod local;
@@ -32,6 +35,7 @@ mod pipeline;
 mod pool;
 mod pools;
 mod private;
+mod process;
 mod reject;
 mod reply;
 mod resp3;
@@ -45,6 +49,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use census::Round;
 pub use counters::Counters;
 pub use figures::layout;
 pub use health::{Ejecting, Sign, Standing, Vital};
@@ -52,6 +57,7 @@ pub use holdings::Holdings;
 pub use listener::Occupancy;
 pub use pool::PoolSetup;
 pub use private::Quota;
+pub use process::{Facts, Process, Usage};
 pub use reject::TOO_MANY_CLIENTS;
 pub use resp3::LowestVersion;
 
@@ -59,9 +65,10 @@ use crate::io::{Address, Buffer, Chain, Destination, Errno, KeepAlive};
 use crate::limits::Limits;
 use crate::proto::Protocol;
 use crate::proxy::client::{Client, Phase};
+use crate::proxy::identity::Identity;
 use crate::proxy::pools::Pools;
 use crate::proxy::slots::Slots;
-use crate::stats::Block;
+use crate::stats::{Block, Layout};
 use crate::time::Instant;
 use crate::token::{Key, Role};
 
@@ -103,6 +110,8 @@ pub struct Proxy {
     draining: bool,
     /// Where each tick shows the figures.
     stats: Arc<Block>,
+    /// What the figures of all workers are.
+    layout: Layout,
 }
 
 impl Proxy {
@@ -111,6 +120,7 @@ impl Proxy {
         let figures = figures::figures_of(&pools);
         let stats = Arc::new(Block::new(&figures, Counters::default().named().len()));
         Self {
+            layout: layout(&pools),
             clients: Slots::new(Role::Client),
             pools: Pools::new(pools, limits, seed, figures),
             stats,
@@ -119,6 +129,12 @@ impl Proxy {
             servers: Vec::new(),
             draining: false,
         }
+    }
+
+    /// As a part of a process with other workers.
+    pub fn with_process(mut self, process: Arc<Process>) -> Self {
+        self.pools.process = process;
+        self
     }
 
     /// Opens what is wanted before the first client. To be called once.
@@ -132,9 +148,11 @@ impl Proxy {
         self.pools.counters.clients += 1;
         self.pools.figures.process.total_connections += 1;
         self.pools.figures.pool(pool).client_connections += 1;
+        let now = self.pools.now;
         let state = &mut self.pools.pools[pool as usize];
         let mut client = Client::new(pool, state.deal_lane(), state.setup.protocol);
         client.account.authenticated = state.setup.password.is_none();
+        client.account.identity = Identity::new(self.pools.process.next_client_id(), now);
         self.clients.insert(client)
     }
 

@@ -1,5 +1,6 @@
 //! All pools and their server connections: where a request goes, and who waits for its reply.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use log::warn;
@@ -7,10 +8,12 @@ use log::warn;
 use crate::io::{Address, Chain, Destination, Errno, KeepAlive};
 use crate::limits::{Limits, SPARE_CHAINS_MAX};
 use crate::proto::{Expected, Protocol, Request, RespVersion};
+use crate::proxy::census::Round;
 use crate::proxy::client::Account;
 use crate::proxy::figures::{add_tally, count_server_end};
 use crate::proxy::greeting::Greeting;
 use crate::proxy::pool::{Pool, PoolSetup};
+use crate::proxy::process::{Facts, Process};
 use crate::proxy::server::{Phase, Purpose, Server, Waiter};
 use crate::proxy::slots::Slots;
 use crate::proxy::source::Source;
@@ -30,6 +33,10 @@ pub(crate) struct Pools {
     pub(crate) wants: Vec<Want>,
     /// What became known of servers in pools that eject.
     pub(crate) signs: Vec<Sign>,
+    /// What the workers share of their process.
+    pub(crate) process: Arc<Process>,
+    /// Questions of clients to all workers, which have not set out.
+    pub(crate) rounds: Vec<Round>,
     /// The time of the event at hand.
     pub(crate) now: Instant,
     /// The time of the last tick.
@@ -70,6 +77,8 @@ impl Pools {
             figures,
             wants: Vec::new(),
             signs: Vec::new(),
+            process: Arc::new(Process::new(1, Facts::default())),
+            rounds: Vec::new(),
             now: Instant::default(),
             ticked_at: Instant::default(),
             turn: 0,

@@ -98,6 +98,11 @@ pub(crate) fn unknown_second(
     finish(start, into);
 }
 
+/// A command that is not for a proxy.
+pub(crate) fn unsupported(name: &str, why: &str, into: &mut Vec<u8>) {
+    error(&format!("'{name}' is not supported by this proxy: {why}"), into);
+}
+
 /// A command with too few or too many arguments.
 pub(crate) fn wrong_arity(command: &Command, into: &mut Vec<u8>) {
     into.extend_from_slice(b"-ERR wrong number of arguments for '");

@@ -45,7 +45,7 @@ pub use probe::probe;
 pub use setup::{Features, Options, SetupError, Sizes};
 
 use crate::io::{
-    Address, Buffer, Chain, Errno, Event, Fd, How, KeepAlive, Ring, Wait, WaitError, What,
+    Address, Buffer, Chain, Ends, Errno, Event, Fd, How, KeepAlive, Ring, Wait, WaitError, What,
 };
 use crate::sys;
 use crate::time::Instant;
@@ -197,6 +197,10 @@ impl Ring for Uring {
 
     fn peer(&mut self, fd: Fd) -> Option<IpAddr> {
         sys::sockets::peer(fd)
+    }
+
+    fn ends(&mut self, fd: Fd) -> Ends {
+        sys::addresses::ends(fd)
     }
 
     fn close(&mut self, token: Token, fd: Fd) {

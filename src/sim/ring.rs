@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use crate::io::{
-    Address, Buffer, Chain, Errno, Event, Fd, How, KeepAlive, Ring, Wait, WaitError, What,
+    Address, Buffer, Chain, Ends, Errno, Event, Fd, How, KeepAlive, Ring, Wait, WaitError, What,
 };
 use crate::sim::buffers::Buffers;
 use crate::sim::client::{Client, ClientScript, Outcome};
@@ -392,6 +392,13 @@ impl Ring for SimRing {
         let is_socket = matches!(self.descriptors.get(&fd), Some(Descriptor::Socket { .. }));
         assert!(is_socket, "peer: fd {} is no open socket", fd.0);
         Some(IpAddr::V4(Ipv4Addr::LOCALHOST))
+    }
+
+    fn ends(&mut self, fd: Fd) -> Ends {
+        let is_socket = matches!(self.descriptors.get(&fd), Some(Descriptor::Socket { .. }));
+        assert!(is_socket, "ends: fd {} is no open socket", fd.0);
+        let at = |port: i32| Some(Address::Inet((Ipv4Addr::LOCALHOST, port as u16).into()));
+        Ends { peer: at(50_000 + fd.0), local: at(6379) }
     }
 
     fn close(&mut self, token: Token, fd: Fd) {

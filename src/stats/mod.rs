@@ -31,7 +31,8 @@ macro_rules! figures {
             /// The names, in the order of the report.
             pub const NAMES: [&'static str; $count] = [$(stringify!($field)),*];
 
-            fn values(&self) -> [u64; $count] {
+            /// The values, in the same order.
+            pub fn values(&self) -> [u64; $count] {
                 [$(self.$field),*]
             }
 

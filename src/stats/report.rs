@@ -32,6 +32,13 @@ pub struct Total {
     counters: Vec<u64>,
 }
 
+impl Total {
+    /// What comes behind the figures, in the order of its names.
+    pub fn counters(&self) -> &[u64] {
+        &self.counters
+    }
+}
+
 impl Layout {
     /// Of pools and their servers, each in the order of the figures; `counters` are the names of
     /// what comes behind them, which nutcracker has not.

@@ -4,6 +4,7 @@
 //! **Knows nothing of:** rings, pools, protocols.
 #![allow(unsafe_code)]
 
+pub mod addresses;
 pub mod clock;
 pub mod daemon;
 pub mod event;
@@ -13,6 +14,7 @@ pub mod names;
 pub mod process;
 pub mod signals;
 pub mod sockets;
+pub mod usage;
 
 /// The result of a call that says -1 for "see errno".
 fn check(result: libc::c_int) -> std::io::Result<libc::c_int> {

@@ -3,9 +3,10 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::io::Fd;
+use crate::proxy::{Facts, Process, Round};
 use crate::stats::Block;
 use crate::sys::event::Event;
 use crate::token::Key;
@@ -13,7 +14,7 @@ use crate::worker::health::Health;
 use crate::worker::resolver::Resolver;
 
 /// A message to a worker. Requests never travel this way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Mail {
     /// A client to serve.
     Client {
@@ -29,6 +30,8 @@ pub enum Mail {
         /// The address with the slot's port; `None`: there is none.
         address: Option<SocketAddr>,
     },
+    /// A question of a client, on its way from worker to worker.
+    Round(Box<Round>),
     /// Let nobody in any more, let every client go once it has its replies, and then tell
     /// `Shared::on_drained`.
     Drain,
@@ -55,7 +58,8 @@ impl Mailbox {
     /// Leaves a message and rings.
     ///
     /// Errors: the message comes back when the box is full. Only a `Client` is told that: of the
-    /// others there are few, at most one for each slot that asked for an address.
+    /// others there are few, at most one for each slot that asked for an address, or for each
+    /// client that asked a question.
     pub fn post(&self, mail: Mail) -> Result<(), Mail> {
         let mut letters = self.letters.lock().unwrap_or_else(PoisonError::into_inner);
         if letters.len() >= LETTERS_MAX && matches!(mail, Mail::Client { .. }) {
@@ -82,8 +86,7 @@ pub struct Shared {
     /// Workers that have drained.
     drained: AtomicUsize,
     health: Health,
-    /// Where each worker shows its figures, once it has begun. Each makes its own: it writes it.
-    blocks: Vec<OnceLock<Arc<Block>>>,
+    process: Arc<Process>,
 }
 
 impl Shared {
@@ -100,13 +103,24 @@ impl Shared {
             resolver: Resolver::default(),
             drained: AtomicUsize::new(0),
             health: Health::new(Vec::new()),
-            blocks: (0..workers).map(|_| OnceLock::new()).collect(),
+            process: Arc::new(Process::new(workers, Facts::default())),
         })
     }
 
     /// With pools that eject servers.
     pub fn with_health(self, health: Health) -> Self {
         Self { health, ..self }
+    }
+
+    /// With what is known of the process.
+    pub fn with_facts(self, facts: Facts) -> Self {
+        let process = Arc::new(Process::new(self.mailboxes.len(), facts));
+        Self { process, ..self }
+    }
+
+    /// What the workers' proxies share.
+    pub fn process(&self) -> &Arc<Process> {
+        &self.process
     }
 
     /// How servers do.
@@ -135,7 +149,7 @@ impl Shared {
 
     /// Tells every worker to drain.
     pub fn drain(&self) {
-        self.tell_all(Mail::Drain);
+        self.tell_all(&Mail::Drain);
     }
 
     /// A worker has drained. To be called once for each.
@@ -150,23 +164,23 @@ impl Shared {
 
     /// Tells where a worker shows its figures. To be called once for each.
     pub fn show_at(&self, worker: usize, block: Arc<Block>) {
-        assert!(self.blocks[worker].set(block).is_ok(), "worker {worker} begins once");
+        self.process.show_at(worker, block);
     }
 
     /// The figures of all workers that have begun.
     pub fn blocks(&self) -> impl Iterator<Item = &Block> {
-        self.blocks.iter().filter_map(|block| block.get().map(Arc::as_ref))
+        self.process.blocks()
     }
 
     /// Tells every worker to stop.
     pub fn stop(&self) {
-        self.tell_all(Mail::Stop);
+        self.tell_all(&Mail::Stop);
     }
 
-    fn tell_all(&self, mail: Mail) {
+    fn tell_all(&self, mail: &Mail) {
         for mailbox in &self.mailboxes {
             // A full box takes it too, so there is nothing to do about the result.
-            let _ = mailbox.post(mail);
+            let _ = mailbox.post(mail.clone());
         }
     }
 
@@ -226,9 +240,9 @@ mod tests {
         let shared = Shared::new(1, 1).expect("eventfds");
         let mail = Mail::Client { fd: Fd(3), pool: 0 };
         for _ in 0..LETTERS_MAX {
-            assert_eq!(shared.mailbox(0).post(mail), Ok(()));
+            assert_eq!(shared.mailbox(0).post(mail.clone()), Ok(()));
         }
-        assert_eq!(shared.mailbox(0).post(mail), Err(mail));
+        assert_eq!(shared.mailbox(0).post(mail.clone()), Err(mail));
         shared.drain();
         shared.stop();
         let letters: Vec<Mail> = std::iter::from_fn(|| shared.mailbox(0).take()).collect();

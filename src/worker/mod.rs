@@ -12,6 +12,7 @@
 //! **Knows nothing of:** protocols, keys, routing. It holds sockets and carries out what the
 //! proxy wants.
 
+mod census;
 mod dispatch;
 mod drain;
 mod ejection;
@@ -136,7 +137,8 @@ impl<R: Ring> Worker<R> {
     /// A worker that has not had its first turn.
     pub fn new(ring: R, setup: Setup) -> Self {
         let listeners = setup.listeners.into_iter();
-        let proxy = Proxy::new(setup.pools, setup.limits.clone(), setup.seed);
+        let proxy = Proxy::new(setup.pools, setup.limits.clone(), setup.seed)
+            .with_process(Arc::clone(setup.shared.process()));
         setup.shared.show_at(setup.number, Arc::clone(proxy.stats()));
         Self {
             ring,
@@ -262,6 +264,7 @@ impl<R: Ring> Worker<R> {
                 Mail::Resolved { key, address } => {
                     self.proxy.on_resolved(now, key, address.map(Address::Inet));
                 }
+                Mail::Round(round) => self.go_on(now, round),
                 Mail::Drain => self.begin_drain(now),
                 Mail::Stop => self.stopping = true,
             }

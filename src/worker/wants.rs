@@ -11,6 +11,7 @@ use crate::worker::{Asker, Worker};
 impl<R: Ring> Worker<R> {
     /// Carries out all wants, and those that arise meanwhile; then arms receives again.
     pub(super) fn carry_out_wants(&mut self, now: Instant) {
+        self.begin_rounds(now);
         let mut wants = std::mem::take(&mut self.wants);
         loop {
             self.proxy.take_wants(&mut wants);

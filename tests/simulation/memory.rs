@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use ringcracker::checked::Checked;
 use ringcracker::io::{
-    Address, Buffer, Chain, Errno, Event, Fd, How, KeepAlive, Ring, Wait, WaitError,
+    Address, Buffer, Chain, Ends, Errno, Event, Fd, How, KeepAlive, Ring, Wait, WaitError,
 };
 use ringcracker::sim::SimRing;
 use ringcracker::time::Instant;
@@ -89,6 +89,10 @@ impl Ring for Outside {
 
     fn peer(&mut self, fd: Fd) -> Option<IpAddr> {
         with(false, || self.0.peer(fd))
+    }
+
+    fn ends(&mut self, fd: Fd) -> Ends {
+        with(false, || self.0.ends(fd))
     }
 
     fn close(&mut self, token: Token, fd: Fd) {

@@ -89,38 +89,22 @@ pub enum Local {
     Time,
     /// INFO.
     Info,
-    /// CLIENT ID.
-    ClientId,
-    /// CLIENT INFO.
-    ClientInfo,
-    /// CLIENT LIST.
-    ClientList,
-    /// CLIENT KILL.
-    ClientKill,
-    /// CLIENT GETNAME.
-    ClientGetname,
-    /// CLIENT SETNAME.
-    ClientSetname,
-    /// CLIENT SETINFO.
-    ClientSetinfo,
-    /// CLIENT NO-EVICT.
-    ClientNoEvict,
-    /// CLIENT NO-TOUCH.
-    ClientNoTouch,
-    /// COMMAND COUNT.
-    CommandCount,
-    /// COMMAND LIST.
-    CommandList,
-    /// COMMAND INFO.
-    CommandInfo,
-    /// COMMAND DOCS.
-    CommandDocs,
-    /// COMMAND GETKEYS.
-    CommandKeys,
-    /// COMMAND GETKEYSANDFLAGS.
-    CommandKeysAndFlags,
-    /// CONFIG GET.
-    ConfigGet,
+    /// CLIENT and its subcommands.
+    Client,
+    /// COMMAND and its subcommands.
+    Command,
+    /// CONFIG and its subcommands.
+    Config,
+    /// ROLE.
+    Role,
+    /// LOLWUT.
+    Lolwut,
+    /// ACL WHOAMI.
+    Acl,
+    /// SLOWLOG and its subcommands.
+    Slowlog,
+    /// LATENCY and its subcommands.
+    Latency,
     /// A fixed line.
     Line(&'static [u8]),
     /// stats, of memcached.

@@ -1,0 +1,231 @@
+//! COMMAND: what the command table says, which is what the proxy serves.
+
+use crate::proto::commands::{self, Categories, Command, Keys, Serve};
+use crate::proto::{Parsed, Protocol, Request, RequestParser};
+use crate::proxy::glob;
+use crate::proxy::local::Asked;
+use crate::proxy::local::arguments::Arguments;
+use crate::proxy::reply::Writer;
+
+/// COMMAND [subcommand [argument ...]].
+pub(super) fn answer(asked: Asked<'_, '_>, words: &Arguments) {
+    if words.len() == 1 {
+        let all: Vec<_> = served_firsts().collect();
+        return asked.write(|to| {
+            to.array(all.len());
+            all.into_iter().for_each(|command| describe(command, to));
+        });
+    }
+    let Some(&(_, name, arity, subcommand)) = SUBCOMMANDS.iter().find(|row| words.is(1, row.0))
+    else {
+        return asked.unknown_subcommand(words);
+    };
+    if let Some(asked) = asked.enter(name, arity, words) {
+        subcommand(asked, words);
+    }
+}
+
+type Subcommand = fn(Asked<'_, '_>, &Arguments);
+
+/// Name, full name, arity as Redis counts it, and what answers it.
+const SUBCOMMANDS: [(&str, &str, i16, Subcommand); 7] = [
+    ("COUNT", "command|count", 2, count),
+    ("LIST", "command|list", -2, list),
+    ("INFO", "command|info", -2, info),
+    ("DOCS", "command|docs", -2, docs),
+    ("GETKEYS", "command|getkeys", -3, |asked, words| keys(asked, words, false)),
+    ("GETKEYSANDFLAGS", "command|getkeysandflags", -3, |asked, words| keys(asked, words, true)),
+    ("HELP", "command|help", 2, |asked, _| asked.help("COMMAND", &HELP)),
+];
+
+/// The commands that the proxy serves.
+fn served() -> impl Iterator<Item = &'static Command> {
+    let is_served = |command: &&Command| !matches!(command.serve, Serve::Refused(_));
+    commands::all().iter().filter(is_served)
+}
+
+/// Those of one word.
+fn served_firsts() -> impl Iterator<Item = &'static Command> {
+    served().filter(|command| !command.name.contains('|'))
+}
+
+/// The row of `container|subcommand`, or of a command of one word.
+fn find(name: &[u8]) -> Option<&'static Command> {
+    match memchr::memchr(b'|', name) {
+        Some(at) => commands::lookup_second(commands::lookup(&name[..at])?, &name[at + 1..]),
+        None => commands::lookup(name),
+    }
+}
+
+fn count(asked: Asked<'_, '_>, _: &Arguments) {
+    asked.write(|to| _ = to.integer(served_firsts().count() as i64));
+}
+
+/// COMMAND LIST [FILTERBY MODULE name | ACLCAT category | PATTERN pattern].
+fn list(asked: Asked<'_, '_>, words: &Arguments) {
+    let is_meant = |command: &&Command| match words.find(4) {
+        None => true,
+        Some(pattern) if words.is(3, "PATTERN") => {
+            glob::matches_ignoring_case(pattern, command.name.as_bytes())
+        }
+        Some(name) if words.is(3, "ACLCAT") => {
+            let name = String::from_utf8_lossy(name).to_ascii_lowercase();
+            Categories::from_name(&name).is_some_and(|it| command.categories.overlap(it))
+        }
+        // There is no module here.
+        Some(_) => false,
+    };
+    let filters = ["MODULE", "ACLCAT", "PATTERN"];
+    let is_filtered = words.is(2, "FILTERBY") && filters.iter().any(|it| words.is(3, it));
+    if words.len() != 2 && !(words.len() == 5 && is_filtered) {
+        return asked.error("syntax error");
+    }
+    let names: Vec<&str> = served().filter(is_meant).map(|command| command.name).collect();
+    asked.write(|to| {
+        to.array(names.len());
+        names.iter().for_each(|name| _ = to.bulk(name.as_bytes()));
+    });
+}
+
+/// COMMAND INFO [name ...].
+fn info(asked: Asked<'_, '_>, words: &Arguments) {
+    if words.len() == 2 {
+        let all: Vec<_> = served_firsts().collect();
+        return asked.write(|to| {
+            to.array(all.len());
+            all.into_iter().for_each(|command| describe(command, to));
+        });
+    }
+    asked.write(|to| {
+        to.array(words.len() - 2);
+        for name in words.from(2) {
+            match find(name) {
+                Some(command) => describe(command, to),
+                None => _ = to.null_array(),
+            }
+        }
+    });
+}
+
+/// COMMAND DOCS [name ...]: the names that are served. The texts are Redis's, whose clients have
+/// them.
+fn docs(asked: Asked<'_, '_>, words: &Arguments) {
+    let found: Vec<_> = match words.len() {
+        2 => served_firsts().collect(),
+        _ => words.from(2).filter_map(find).collect(),
+    };
+    asked.write(|to| {
+        to.map(found.len());
+        for command in found {
+            to.bulk(command.name.as_bytes());
+            to.map(3).bulk(b"summary").bulk(summary(command).as_bytes());
+            to.bulk(b"since").bulk(b"1.0.0").bulk(b"group").bulk(b"generic");
+        }
+    });
+}
+
+/// What the proxy does with a command.
+fn summary(command: &Command) -> &'static str {
+    match command.serve {
+        Serve::Refused(why) => why.reason(),
+        Serve::Local(_) => "Answered by the proxy.",
+        Serve::Container => "The second word says what is meant.",
+        Serve::Everywhere(_) => "Sent to every server; the replies become one.",
+        Serve::Cursor => "Asks one server after the other.",
+        Serve::Transaction(_) => "Sent whole, when it is complete.",
+        Serve::Subscribe(_) => "Sent on connections of the client's own.",
+        Serve::Forward | Serve::Split(_) | Serve::Blocking(_) | Serve::Script
+            if command.keys == Keys::None =>
+        {
+            "Forwarded to a server."
+        }
+        Serve::Forward | Serve::Split(_) | Serve::Blocking(_) | Serve::Script => {
+            "Forwarded to the server of its keys."
+        }
+    }
+}
+
+/// COMMAND GETKEYS and GETKEYSANDFLAGS: the rest of the request, read as a request.
+fn keys(asked: Asked<'_, '_>, words: &Arguments, with_flags: bool) {
+    let mut request = Vec::new();
+    let mut to = Writer::new(asked.account.version, &mut request);
+    to.array(words.len() - 2);
+    words.from(2).for_each(|word| _ = to.bulk(word));
+    let mut parser = RequestParser::new(Protocol::Resp);
+    let end = request.len();
+    if parser.parse(&request) != (Parsed::Request { end }) {
+        return asked.error("Invalid arguments specified for command");
+    }
+    let found: &Request = parser.request();
+    match found.command {
+        None => return asked.error("Invalid command specified"),
+        Some(command) if command.keys == Keys::None => {
+            return asked.error("The command has no key arguments");
+        }
+        Some(command) if !command.arity_fits(found.arguments) => {
+            return asked.error("Invalid number of arguments specified for command");
+        }
+        Some(_) => {}
+    }
+    let keys: Vec<u32> = found.keys.indexes().collect();
+    asked.write(|to| {
+        to.array(keys.len());
+        for key in keys {
+            if with_flags {
+                to.array(2);
+            }
+            to.bulk(&request[found.argument_range(key)]);
+            if with_flags {
+                to.set(0);
+            }
+        }
+    });
+}
+
+/// A command as COMMAND INFO has it in redis 7.0: name, arity, flags, first key, last key, step,
+/// categories, tips, where its keys are, subcommands.
+fn describe(command: &Command, to: &mut Writer<'_>) {
+    let (first, last, step) = match command.keys {
+        Keys::Counted { also: Some(also), .. } => (also.into(), also.into(), 1),
+        Keys::Range { first, last, step } => (first.into(), last.into(), step.into()),
+        Keys::Sort | Keys::Radius => (1, 1, 1),
+        Keys::Migrate => (3, 3, 1),
+        Keys::None
+        | Keys::Counted { also: None, .. }
+        | Keys::Streams
+        | Keys::Channels { .. }
+        | Keys::BySubcommand => (0, 0, 0),
+    };
+    to.array(10).bulk(command.name.as_bytes()).integer(command.arity.into());
+    let flags: Vec<_> = command.flags.names().collect();
+    to.set(flags.len());
+    flags.iter().for_each(|flag| _ = to.status(flag));
+    to.integer(first).integer(last).integer(step);
+    let categories: Vec<_> = command.categories.names().collect();
+    to.set(categories.len());
+    categories.iter().for_each(|category| _ = to.status(&format!("@{category}")));
+    to.array(0).array(0);
+    let subcommands: Vec<_> = served().filter(|row| is_of(row, command)).collect();
+    to.array(subcommands.len());
+    subcommands.into_iter().for_each(|row| describe(row, to));
+}
+
+/// Whether a command is one of another's subcommands.
+fn is_of(command: &Command, container: &Command) -> bool {
+    command.name.strip_prefix(container.name).is_some_and(|rest| rest.starts_with('|'))
+}
+
+const HELP: [&str; 12] = [
+    "(no subcommand)",
+    "    All commands that the proxy serves.",
+    "COUNT",
+    "    How many.",
+    "LIST [FILTERBY (MODULE <name>|ACLCAT <category>|PATTERN <pattern>)]",
+    "    Their names.",
+    "INFO [<name> ...]",
+    "    Arity and keys of some, or all.",
+    "DOCS [<name> ...]",
+    "    What becomes of some, or all.",
+    "GETKEYS <command> [<argument> ...]",
+    "GETKEYSANDFLAGS <command> [<argument> ...]",
+];
