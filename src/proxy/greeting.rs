@@ -1,6 +1,8 @@
-//! What a server connection says before anything else: its password, and then its database.
+//! What a server connection says before anything else: its password, then its database, and then
+//! scripts that the server may have lost.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use crate::config::Secret;
 use crate::io::{Buffer, Chain};
@@ -8,6 +10,8 @@ use crate::limits::GREETING_REPLY_BYTES_MAX;
 use crate::proto::RespVersion;
 use crate::proto::resp::ReplyStep;
 use crate::proxy::deliver::{self, Step};
+use crate::proxy::restoring::{Next, Restoring};
+use crate::proxy::scripts::Scripts;
 use crate::proxy::server::{Phase, Server};
 use crate::proxy::{Proxy, Want};
 use crate::time::Instant;
@@ -37,8 +41,17 @@ struct Word {
     /// Its name, for the log.
     name: String,
     request: Vec<u8>,
-    /// What its reply may not repeat to anybody.
-    secret: Option<Secret>,
+    kind: Kind,
+}
+
+enum Kind {
+    /// AUTH, with what its reply may not repeat to anybody.
+    Auth(Secret),
+    /// HELLO 3.
+    Hello,
+    Select,
+    /// All that is said of scripts. It makes its own requests, and has several replies.
+    Scripts(Restoring),
 }
 
 /// What the server says to a word.
@@ -48,6 +61,10 @@ enum Verdict {
     /// It has no password, so that anybody may use it.
     NeedsNone,
     Refused,
+    /// There is more to be heard of this word, or to be said.
+    GoesOn {
+        asked: bool,
+    },
     /// It is not an answer to this.
     Doubt,
 }
@@ -67,19 +84,36 @@ impl Greeting {
             words.push_back(Word {
                 name: "AUTH".to_owned(),
                 request,
-                secret: Some(password.clone()),
+                kind: Kind::Auth(password.clone()),
             });
         }
         if version == RespVersion::Three {
             let request = request(&[b"HELLO", b"3"]);
-            words.push_back(Word { name: "HELLO 3".to_owned(), request, secret: None });
+            words.push_back(Word { name: "HELLO 3".to_owned(), request, kind: Kind::Hello });
         }
         if database > 0 {
             let number = database.to_string();
             let request = request(&[b"SELECT", number.as_bytes()]);
-            words.push_back(Word { name: format!("SELECT {number}"), request, secret: None });
+            let name = format!("SELECT {number}");
+            words.push_back(Word { name, request, kind: Kind::Select });
         }
         (!words.is_empty()).then_some(Self { since, words, asked: false })
+    }
+
+    /// A greeting with one word more, for scripts, if there are some.
+    pub(crate) fn with_scripts(
+        greeting: Option<Self>,
+        scripts: &Arc<Scripts>,
+        since: Instant,
+    ) -> Option<Self> {
+        let Some(restoring) = Restoring::new(scripts) else { return greeting };
+        let mut greeting = greeting.unwrap_or(Self { since, words: VecDeque::new(), asked: false });
+        greeting.words.push_back(Word {
+            name: "SCRIPT".to_owned(),
+            request: Vec::new(),
+            kind: Kind::Scripts(restoring),
+        });
+        Some(greeting)
     }
 
     /// When it began, with the connect.
@@ -93,26 +127,45 @@ impl Greeting {
             return None;
         }
         self.asked = true;
+        let word = self.words.front_mut()?;
+        if let Kind::Scripts(restoring) = &mut word.kind {
+            return Some(restoring.take());
+        }
         let mut output = Chain::new();
-        output.push_copy(&self.words.front()?.request);
+        output.push_copy(&word.request);
         Some(output)
     }
 }
 
 impl Word {
-    fn judge(&self, reply: &[u8]) -> Verdict {
-        match reply.first() {
-            Some(b'+' | b'%') => Verdict::Agreed,
-            Some(b'-') if self.secret.is_some() && needs_none(reply) => Verdict::NeedsNone,
-            Some(b'-') => Verdict::Refused,
-            Some(_) | None => Verdict::Doubt,
+    fn judge(&mut self, reply: &[u8]) -> Verdict {
+        match (&mut self.kind, reply.first()) {
+            (Kind::Scripts(restoring), _) => match restoring.hear(reply) {
+                Next::Wait => Verdict::GoesOn { asked: true },
+                Next::Say => Verdict::GoesOn { asked: false },
+                Next::Over => Verdict::Agreed,
+                Next::Refused => Verdict::Refused,
+                Next::Doubt => Verdict::Doubt,
+            },
+            (_, Some(b'+' | b'%')) => Verdict::Agreed,
+            (Kind::Auth(_), Some(b'-')) if needs_none(reply) => Verdict::NeedsNone,
+            (_, Some(b'-')) => Verdict::Refused,
+            (_, Some(_) | None) => Verdict::Doubt,
+        }
+    }
+
+    /// What is to be logged of scripts that the server did not take.
+    fn complaint(&self) -> Option<String> {
+        match &self.kind {
+            Kind::Scripts(restoring) => restoring.complaint(),
+            Kind::Auth(_) | Kind::Hello | Kind::Select => None,
         }
     }
 
     /// The refusal as clients and the log may have it: a server that does not know AUTH repeats
     /// its arguments, and may cut them short.
     fn without_secret(&self, reply: Vec<u8>) -> Vec<u8> {
-        let Some(secret) = &self.secret else { return reply };
+        let Kind::Auth(secret) = &self.kind else { return reply };
         let secret = secret.reveal().as_bytes();
         let front = &secret[..secret.len().min(SECRET_FRONT_BYTES)];
         if memchr::memmem::find(&reply, front).is_none() {
@@ -140,20 +193,21 @@ pub(crate) fn next_reply(proxy: &mut Proxy, key: Key, buffer: &mut Buffer, at: u
     let mut reply = partial.to_vec();
     reply.extend_from_slice(&buffer[at..end]);
     partial.clear();
-    let Some(word) = greeting.words.pop_front() else { return Step::Doubt };
-    greeting.asked = false;
-    let is_over = greeting.words.is_empty();
+    let Some(mut word) = greeting.words.pop_front() else { return Step::Doubt };
     let verdict = word.judge(&reply);
+    greeting.asked = verdict == Verdict::GoesOn { asked: true };
+    let mut complaint = None;
     match verdict {
         Verdict::Doubt => return Step::Doubt,
+        Verdict::GoesOn { .. } => greeting.words.push_front(word),
         Verdict::Refused => {
             let reply = word.without_secret(reply);
             deliver::refuse_server(proxy, key, &word.name, &reply);
             return Step::Partial;
         }
-        Verdict::Agreed | Verdict::NeedsNone => {}
+        Verdict::Agreed | Verdict::NeedsNone => complaint = word.complaint(),
     }
-    if is_over {
+    if greeting.words.is_empty() {
         server.greeting = None;
         server.phase = Phase::Up;
     }
@@ -162,6 +216,9 @@ pub(crate) fn next_reply(proxy: &mut Proxy, key: Key, buffer: &mut Buffer, at: u
     proxy.pools.wants.push(Want::Flush(key));
     if verdict == Verdict::NeedsNone {
         proxy.pools.log_server(pool, number, "has no password, and is used without");
+    }
+    if let Some(complaint) = complaint {
+        proxy.pools.log_script(pool, number, &complaint);
     }
     Step::Settled { end }
 }

@@ -34,6 +34,9 @@ mod pools;
 mod private;
 mod reject;
 mod reply;
+mod restoring;
+mod scan;
+mod scripts;
 mod server;
 mod silent;
 mod slots;
@@ -52,6 +55,7 @@ pub use listener::Occupancy;
 pub use pool::PoolSetup;
 pub use private::Quota;
 pub use reject::TOO_MANY_CLIENTS;
+pub use scripts::Scripts;
 
 use crate::io::{Address, Buffer, Chain, Destination, Errno, KeepAlive};
 use crate::limits::Limits;

@@ -10,6 +10,7 @@ use crate::limits::PRIVATE_CONNECTIONS_MAX;
 use crate::proto::{Protocol, RespVersion};
 use crate::proxy::health::Ejecting;
 use crate::proxy::private::Quota;
+use crate::proxy::scripts::Scripts;
 use crate::token::Key;
 
 /// What a worker is told about a pool.
@@ -37,6 +38,8 @@ pub struct PoolSetup {
     pub database: u32,
     /// How many private connections its clients may have, in all workers together.
     pub private: Arc<Quota>,
+    /// The scripts that its clients brought, in all workers together.
+    pub scripts: Arc<Scripts>,
     /// How servers are judged, if those that fail are left out; `None`: they never are.
     pub ejecting: Option<Ejecting>,
 }
@@ -61,8 +64,16 @@ impl PoolSetup {
             password: None,
             database: 0,
             private: Arc::new(Quota::new(PRIVATE_CONNECTIONS_MAX)),
+            scripts: Arc::default(),
             ejecting: None,
         }
+    }
+}
+
+impl PoolSetup {
+    /// The lane beside those of the clients: for what must not wait behind their requests.
+    pub(crate) fn lane_aside(&self) -> u32 {
+        self.server_connections
     }
 }
 
@@ -81,7 +92,8 @@ pub(crate) struct Pool {
 impl Pool {
     pub(crate) fn new(setup: PoolSetup) -> Self {
         assert!(setup.server_connections > 0, "the configuration checks it");
-        let connections = vec![None; setup.servers.len() * setup.server_connections as usize * 2];
+        let lanes = setup.lane_aside() as usize + 1;
+        let connections = vec![None; setup.servers.len() * lanes * 2];
         let failing = vec![false; setup.servers.len()];
         Self { setup, connections, next_lane: 0, kept: Vec::new(), failing }
     }
@@ -101,7 +113,8 @@ impl Pool {
         lane: u32,
         version: RespVersion,
     ) -> &mut Option<Key> {
-        let place = (number * self.setup.server_connections + lane) * 2 + version as u32;
+        let lanes = self.setup.lane_aside() + 1;
+        let place = (number * lanes + lane) * 2 + version as u32;
         &mut self.connections[place as usize]
     }
 }

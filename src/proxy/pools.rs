@@ -44,6 +44,7 @@ pub(crate) struct Pools {
     /// When each server's failure was last logged: a dead server fails every request.
     logged: Vec<Vec<Option<Instant>>>,
     bad_request_logged: Option<Instant>,
+    script_logged: Option<Instant>,
 }
 
 /// Who is left behind by a server connection that has failed.
@@ -77,6 +78,7 @@ impl Pools {
             random: seed | 1,
             logged,
             bad_request_logged: None,
+            script_logged: None,
         }
     }
 
@@ -101,10 +103,35 @@ impl Pools {
         routing.route(b"placeholder", draw).map(|number| number as u32)
     }
 
+    /// Which server of `pool` stands for something that has a name and no key: always the same for
+    /// a name, whatever the distribution.
+    pub(crate) fn route_by_name(&mut self, pool: u32, name: &[u8]) -> Option<u32> {
+        let routing = &self.pools[pool as usize].setup.routing;
+        let draw = name.iter().fold(0_u32, |sum, &byte| sum.wrapping_mul(31) + u32::from(byte));
+        routing.route(name, draw).map(|number| number as u32)
+    }
+
+    /// Whether requests may go to a server of `pool`.
+    pub(crate) fn is_live(&self, pool: u32, number: u32) -> bool {
+        self.pools[pool as usize].setup.routing.is_live(number as usize)
+    }
+
     /// The connection to a server that a client shares with others; opened if there is none.
     #[inline]
     pub(crate) fn connection(&mut self, account: &Account, number: u32) -> Key {
         let &Account { pool, lane, version, .. } = account;
+        self.shared(pool, number, lane, version)
+    }
+
+    /// The connection to a server in this lane that speaks this version; opened if there is none.
+    #[inline]
+    pub(crate) fn shared(
+        &mut self,
+        pool: u32,
+        number: u32,
+        lane: u32,
+        version: RespVersion,
+    ) -> Key {
         if let Some(key) = *self.pools[pool as usize].connection(number, lane, version) {
             return key;
         }
@@ -316,7 +343,15 @@ impl Pools {
         let phase = if has_name { Phase::Resolving } else { Phase::Connecting };
         let mut server =
             Server::new(pool, number, purpose, version, phase, timeout, setup.protocol);
-        server.greeting = Greeting::new(setup.password.as_ref(), version, setup.database, self.now);
+        // A server that is busy takes a password, but neither a database nor scripts.
+        let is_aside = purpose == Purpose::Shared { lane: setup.lane_aside() };
+        let database = if is_aside { 0 } else { setup.database };
+        let greeting = Greeting::new(setup.password.as_ref(), version, database, self.now);
+        server.greeting = if is_aside || purpose == Purpose::Probe {
+            greeting
+        } else {
+            Greeting::with_scripts(greeting, &setup.scripts, self.now)
+        };
         let key = self.servers.insert(server);
         self.wants.push(match has_name {
             true => Want::Resolve(key),
@@ -326,7 +361,7 @@ impl Pools {
     }
 
     /// xorshift64: for the `random` distribution, which wants a spread and not a secret.
-    fn draw(&mut self) -> u32 {
+    pub(crate) fn draw(&mut self) -> u32 {
         self.random ^= self.random << 13;
         self.random ^= self.random >> 7;
         self.random ^= self.random << 17;
@@ -341,6 +376,18 @@ impl Pools {
         self.bad_request_logged = Some(self.now);
         let words = words.map_or("HTTP on this port".into(), String::from_utf8_lossy);
         warn!("pool {}: a client is closed: {words}", self.pools[pool as usize].setup.name);
+    }
+
+    /// A line about scripts that a server does not take. It comes right behind the one that tells
+    /// why the connection is new, and so has a time of its own.
+    pub(crate) fn log_script(&mut self, pool: u32, number: u32, what: &str) {
+        if self.script_logged.is_some_and(|last| self.now - last < LOG_INTERVAL) {
+            return;
+        }
+        self.script_logged = Some(self.now);
+        let setup = &self.pools[pool as usize].setup;
+        let server = &setup.servers[number as usize].0;
+        warn!("pool {}: server {server}: a script is not restored: {what}", setup.name);
     }
 
     fn log_failure(&mut self, pool: u32, number: u32, why: Option<Errno>) {
