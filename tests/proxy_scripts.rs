@@ -15,10 +15,9 @@ fn servers(count: usize, options: &[&str]) -> (Vec<Redis>, Vec<String>) {
 }
 
 fn load(client: &mut Client, body: &str) -> String {
-    match client.call(&["SCRIPT", "LOAD", body]) {
-        Reply::Bulk(sha) => String::from_utf8(sha).expect("digits"),
-        other => panic!("not loaded: {other:?}"),
-    }
+    let reply = client.call(&["SCRIPT", "LOAD", body]);
+    let Reply::Bulk(sha) = reply else { panic!("not loaded: {reply:?}") };
+    String::from_utf8(sha).expect("digits")
 }
 
 fn numbers(numbers: &[i64]) -> Reply {

@@ -31,6 +31,7 @@ mod random;
 mod redis;
 mod resp;
 mod ring;
+mod scripts;
 mod server;
 mod settings;
 mod trace;
@@ -45,6 +46,7 @@ pub use random::Random;
 pub use redis::Wanted;
 pub use resp::{array, bulk, integer, request};
 pub use ring::SimRing;
+pub use scripts::script_name;
 pub use server::{AWAY_MAX, Change, Mischief, ServerScript};
 pub use settings::Settings;
 

@@ -406,6 +406,7 @@ impl Server {
         match change {
             Change::Dies { resets } => {
                 net.count(Fault::ServerDies);
+                self.data.scripts.forget();
                 self.door = Door::Refusing;
                 self.stalled = false;
                 net.note(who, "dies with # connections", self.connections.len());

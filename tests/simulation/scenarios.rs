@@ -46,6 +46,7 @@ pub const ALL: &[Scenario] = named![
     names::a_slow_look_up_fails_requests_in_time_and_no_others,
     ejection::a_server_is_ejected_and_returns_to_the_millisecond,
     greetings::nothing_reaches_a_server_before_its_greeting_is_over,
+    greetings::a_server_that_died_has_the_scripts_of_before,
     endings::a_drain_answers_what_was_read,
     endings::a_drain_answers_what_was_put_aside,
     races::a_flood_starves_nobody,
