@@ -47,6 +47,17 @@ pub const PRIVATE_KEPT_MAX: usize = 16;
 /// Private connections of a pool, all workers together, unless the configuration says otherwise.
 pub const PRIVATE_CONNECTIONS_MAX: u32 = 1024;
 
+/// Scripts of a pool that are remembered for servers that lose them: so many that were loaded, and
+/// as many again that only came with EVAL. Redis itself keeps 500 of the latter from 7.4 on
+/// (`LRU_LIST_LENGTH` of `eval.c`).
+pub const SCRIPTS_MAX: usize = 512;
+
+/// Bytes of those scripts, for either kind.
+pub const SCRIPTS_BYTES_MAX: usize = 4 << 20;
+
+/// Scripts that a server is asked for in one SCRIPT EXISTS: the reply has five bytes for each.
+pub const SCRIPTS_ASKED_MAX: usize = 128;
+
 /// Free bytes that the heap may keep for what comes next.
 pub const FREE_BYTES_MAX: usize = 16 << 20;
 
@@ -196,5 +207,6 @@ const _: () = {
     assert!(CHAIN_CHUNK_BYTES <= SEND_BYTES_MAX);
     assert!(COMPLETION_ENTRIES >= 2 * (RECV_BUFFERS as u32 + SUBMISSION_ENTRIES));
     assert!(BULK_BYTES_MAX < REQUEST_BYTES_MAX && REQUEST_BYTES_MAX <= u32::MAX as u64);
+    assert!(SCRIPTS_ASKED_MAX as u64 * 5 < GREETING_REPLY_BYTES_MAX);
     assert!(BULK_BYTES_MAX < REPLY_BYTES_MAX && REPLY_BYTES_MAX <= u32::MAX as u64);
 };

@@ -77,6 +77,8 @@ pub struct RoutingTable {
     hash: HashKind,
     tag: Option<HashTag>,
     choice: Choice,
+    /// For each node, whether it is ejected.
+    ejected: Box<[bool]>,
 }
 
 /// How an index is chosen. Every index in here is of a server that is not ejected.
@@ -129,7 +131,13 @@ impl RoutingTable {
                 Choice::Random(live.iter().map(|node| node.index).collect())
             }
         };
-        Self { hash, tag, choice }
+        Self { hash, tag, choice, ejected: ejected.into() }
+    }
+
+    /// Whether the server of this index is one that keys can belong to. Panics when there is no
+    /// such server.
+    pub fn is_live(&self, index: usize) -> bool {
+        !self.ejected[index]
     }
 
     /// The index in `nodes` of the server that `key` belongs to, never of an ejected one.

@@ -1,19 +1,19 @@
-//! A request that every server of a pool gets: flush_all of memcached.
+//! A request that every server of a pool gets.
 
 use crate::io::Chain;
-use crate::proto::commands::Split;
-use crate::proto::{Request, Span};
+use crate::proto::commands::{Command, Merge, Split};
+use crate::proto::{Expected, Request, Span};
 use crate::proxy::client::Account;
-use crate::proxy::gather::Gather;
+use crate::proxy::gather::{Gather, Rule};
 use crate::proxy::pools::Pools;
 use crate::proxy::server::Waiter;
-use crate::proxy::silent;
 use crate::proxy::source::Source;
 use crate::proxy::values::Names;
+use crate::proxy::{dispatch, reject, scripts, silent};
 use crate::token::Key;
 
-/// Queues a request on every server, also on those that are ejected: one that returned with what
-/// was to be gone would be worse than an error. The client hears once how it went, or, when `cut`
+/// Queues a memcached request on every server, also on those that are ejected: one that returned
+/// with what was to be gone would be worse than an error. The client hears once how it went, or, when `cut`
 /// is what its `noreply` was, not at all.
 pub(crate) fn broadcast(
     pools: &mut Pools,
@@ -38,16 +38,96 @@ pub(crate) fn broadcast(
     let servers = &pools.pools[account.pool as usize].setup.servers;
     servers.iter().for_each(|(name, _)| names.push(name.as_bytes()));
     let gather = Gather::of_servers(split, names);
+    let expected = request.expected;
+    queue(pools, account, client, (gather, expected), &connections, &bytes.to_vec(), request_bytes);
+}
+
+/// Queues a request of Redis on every server, and has the replies become one.
+///
+/// An answer that leaves out a server's share would look whole, so one that is ejected makes it an
+/// error. Only what asks for any server does without.
+pub(crate) fn everywhere(
+    pools: &mut Pools,
+    account: &mut Account,
+    client: Key,
+    (command, merge): (&'static Command, Merge),
+    request: &Request,
+    source: Source<'_>,
+) {
+    let servers = pools.pools[account.pool as usize].setup.servers.len() as u32;
+    let (live, ejected): (Vec<u32>, Vec<u32>) =
+        (0..servers).partition(|&number| pools.is_live(account.pool, number));
+    let does_without = matches!(merge, Merge::Any | Merge::One);
+    match ejected.first() {
+        Some(&number) if !does_without || live.is_empty() => {
+            return refuse(pools, account, command, number, source);
+        }
+        Some(_) | None => {}
+    }
+    // What ends a script must not wait behind it.
+    let lane = match merge {
+        Merge::Any => pools.pools[account.pool as usize].setup.lane_aside(),
+        Merge::Ok
+        | Merge::Same
+        | Merge::Sum
+        | Merge::Concat
+        | Merge::And
+        | Merge::SumPairs
+        | Merge::One => account.lane,
+    };
+    let (pool, version) = (account.pool, account.version);
+    let connections: Vec<Key> =
+        live.iter().map(|&number| pools.shared(pool, number, lane, version)).collect();
+    if let Some(&full) = connections.iter().find(|&&connection| pools.is_full(connection)) {
+        return pools.park(account, client, full, source);
+    }
+    scripts::note(pools, account, command, request, &source);
+    let rule = Rule::Merge { merge, draw: pools.draw() };
+    let gather = Gather::of_replies(rule, connections.len());
+    let mut bytes = Vec::with_capacity(source.len());
+    source.copy_to(&mut bytes);
+    let request_bytes = bytes.len() as u32;
+    let gather = (gather, request.expected);
+    queue(pools, account, client, gather, &connections, &bytes, request_bytes);
+}
+
+/// The answer while a server is ejected that is needed.
+fn refuse(
+    pools: &mut Pools,
+    account: &mut Account,
+    command: &Command,
+    number: u32,
+    source: Source<'_>,
+) {
+    pools.counters.requests_failed += 1;
+    pools.figures.pool(account.pool).forward_error += 1;
+    pools.words.clear();
+    let setup = &pools.pools[account.pool as usize].setup;
+    let (server, _) = &setup.servers[number as usize];
+    reject::server_left_out(command, server, &mut pools.words);
+    dispatch::answer(pools, account, source);
+}
+
+/// Queues `request` on each connection as a fragment of a gather.
+fn queue(
+    pools: &mut Pools,
+    account: &mut Account,
+    client: Key,
+    (gather, mut expected): (Gather, Expected),
+    connections: &[Key],
+    request: &[u8],
+    request_bytes: u32,
+) {
+    expected.elements = gather.wants_elements();
     let sequence = account.pipeline.push_gather(gather, request_bytes);
     pools.counters.fragments += connections.len() as u64;
     pools.figures.pool(account.pool).fragments += connections.len() as u64;
-    let bytes = bytes.to_vec();
     for (number, &connection) in connections.iter().enumerate() {
-        let whole = Waiter::new(client, sequence, request.expected, pools.now);
+        let whole = Waiter::new(client, sequence, expected, pools.now);
         let waiter = Waiter { fragment: number as u32, ..whole };
         let server = pools.server_for_output(connection);
-        server.queue(waiter, bytes.len() as u64);
-        server.output.push_copy(&bytes);
+        server.queue(waiter, request.len() as u64);
+        server.output.push_copy(request);
         pools.flush_later(connection);
     }
 }

@@ -8,7 +8,7 @@ use crate::proto::{Form, Request};
 use crate::proxy::client::Account;
 use crate::proxy::pools::Pools;
 use crate::proxy::source::Source;
-use crate::proxy::{broadcast, fragment, local, reject, silent};
+use crate::proxy::{broadcast, fragment, local, reject, scan, scripts, silent};
 use crate::token::Key;
 
 /// Handles one whole request of a client. `source` is its bytes as they came.
@@ -53,10 +53,21 @@ fn decide(
         return answer(pools, account, source);
     }
     account.identity.note(pools.now, command.name);
-    if let Serve::Local(what) = command.serve {
-        return local::answer(pools, account, client, what, request, source);
+    match command.serve {
+        Serve::Local(what) => local::answer(pools, account, client, what, request, source),
+        Serve::Everywhere(merge) => {
+            broadcast::everywhere(pools, account, client, (command, merge), request, source);
+        }
+        Serve::Cursor => scan::dispatch(pools, account, client, request, source),
+        Serve::Script => scripts::dispatch(pools, account, client, command, request, source),
+        Serve::Forward
+        | Serve::Split(_)
+        | Serve::Transaction(_)
+        | Serve::Blocking(_)
+        | Serve::Subscribe(_)
+        | Serve::Container
+        | Serve::Refused(_) => place(pools, account, client, command, request, source),
     }
-    place(pools, account, client, command, request, source);
 }
 
 /// Whether the proxy serves a request of this command.
@@ -68,13 +79,9 @@ fn is_served(command: &Command, request: &Request) -> bool {
         }
         Serve::Forward => !command.denied,
         Serve::Split(_) | Serve::Script | Serve::Container => true,
-        Serve::Local(_) => true,
+        Serve::Local(_) | Serve::Everywhere(_) | Serve::Cursor => true,
         Serve::Blocking(_) => request.timeout_at().is_none(),
-        Serve::Everywhere(_)
-        | Serve::Cursor
-        | Serve::Transaction(_)
-        | Serve::Subscribe(_)
-        | Serve::Refused(_) => false,
+        Serve::Transaction(_) | Serve::Subscribe(_) | Serve::Refused(_) => false,
     }
 }
 
@@ -105,7 +112,7 @@ pub(crate) fn refuse(
 }
 
 /// Finds the server or servers of a request's keys.
-fn place(
+pub(crate) fn place(
     pools: &mut Pools,
     account: &mut Account,
     client: Key,
@@ -149,7 +156,8 @@ fn place(
     pools.routes = routes;
 }
 
-fn forward_or_fail(
+/// Sends a request whole to a server, or says that there is none.
+pub(crate) fn forward_or_fail(
     pools: &mut Pools,
     account: &mut Account,
     client: Key,

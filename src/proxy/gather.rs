@@ -7,6 +7,10 @@ use crate::proto::resp;
 use crate::proxy::source::Source;
 use crate::proxy::values::{END, Found, Names};
 
+mod servers;
+
+pub(crate) use servers::Rule;
+
 /// A request over several servers. Each fragment fills its part and the last completes it.
 ///
 /// ```text
@@ -18,6 +22,8 @@ use crate::proxy::values::{END, Found, Names};
 /// the first failed fragment; fragments are numbered by their first key.
 pub(crate) struct Gather {
     split: Split,
+    /// For a request that servers got whole; `split` says nothing then.
+    rule: Option<Rule>,
     parts: Vec<Part>,
     /// How many keys each fragment has; for `Split::Collect` only.
     keys: Vec<u32>,
@@ -56,6 +62,8 @@ enum Part {
     Elements(Chain, std::vec::IntoIter<u32>),
     Number(i64),
     Values(Found),
+    /// A whole reply.
+    Reply(Chain),
     Done,
     /// A whole error reply.
     Failed(Vec<u8>),
@@ -71,6 +79,7 @@ impl Gather {
         order.iter().for_each(|&part| keys[part as usize] += 1);
         Self {
             split,
+            rule: None,
             parts,
             keys,
             order,
@@ -92,6 +101,11 @@ impl Gather {
         Self { names, ..gather }
     }
 
+    /// A gather of the replies to a request that so many servers got whole.
+    pub(crate) fn of_replies(rule: Rule, servers: usize) -> Self {
+        Self { rule: Some(rule), ..Self::new(Split::No, servers, Vec::new()) }
+    }
+
     pub(crate) fn is_complete(&self) -> bool {
         self.waiting == 0
     }
@@ -99,6 +113,7 @@ impl Gather {
     /// Whether it needs to know where the elements of its fragments' replies end.
     pub(crate) fn wants_elements(&self) -> bool {
         matches!(self.split, Split::Collect | Split::Values)
+            || self.rule.is_some_and(Rule::wants_elements)
     }
 
     /// Bytes of fragments' replies as they came, heads and all.
@@ -106,7 +121,7 @@ impl Gather {
         self.held_bytes
     }
 
-    /// Takes a fragment's reply. `elements` are those of an array, for `Split::Collect`.
+    /// Takes a fragment's reply. `elements` are those of an array, if it wants to know.
     pub(crate) fn fill(&mut self, fragment: u32, source: Source<'_>, elements: Elements<'_>) {
         self.held_bytes += source.len();
         let mut reply = Chain::new();
@@ -125,6 +140,9 @@ impl Gather {
     /// Writes the whole reply. To be called once, when complete.
     pub(crate) fn compose(&mut self, output: &mut Chain) {
         debug_assert!(self.is_complete());
+        if let Some(rule) = self.rule {
+            return rule.compose(&mut self.parts, output);
+        }
         if self.split == Split::Silence {
             return;
         }
@@ -139,6 +157,7 @@ impl Gather {
                     Part::Waiting
                     | Part::Elements(..)
                     | Part::Values(_)
+                    | Part::Reply(_)
                     | Part::Done
                     | Part::Failed(_) => sum,
                 });
@@ -160,6 +179,9 @@ impl Gather {
     }
 
     fn understand(&self, mut reply: Chain, elements: Elements<'_>) -> Part {
+        if let Some(rule) = self.rule {
+            return rule.understand(reply, elements);
+        }
         match self.split {
             Split::Values => {
                 return Found::new(reply, elements.ends).map_or_else(Part::Failed, Part::Values);
@@ -201,6 +223,7 @@ impl Gather {
                 | Part::Values(_)
                 | Part::Waiting
                 | Part::Number(_)
+                | Part::Reply(_)
                 | Part::Done => {}
             }
         }
@@ -229,9 +252,12 @@ impl Gather {
         }
         let all_taken = self.parts.iter().all(|part| match part {
             Part::Values(found) => found.is_taken(),
-            Part::Waiting | Part::Elements(..) | Part::Number(_) | Part::Done | Part::Failed(_) => {
-                false
-            }
+            Part::Waiting
+            | Part::Elements(..)
+            | Part::Number(_)
+            | Part::Reply(_)
+            | Part::Done
+            | Part::Failed(_) => false,
         });
         if !all_taken {
             return output.push_copy(UNEXPECTED_VALUE);

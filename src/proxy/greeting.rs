@@ -1,7 +1,8 @@
-//! What a server connection says before anything else: its password, its version of RESP, and then
-//! its database.
+//! What a server connection says before anything else: its password, its version of RESP, its
+//! database, and then scripts that the server may have lost.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use crate::config::Secret;
 use crate::io::{Buffer, Chain};
@@ -11,6 +12,8 @@ use crate::proto::{Expected, RespVersion};
 use crate::proxy::deliver::{self, Step};
 use crate::proxy::gather::Elements;
 use crate::proxy::resp3::{self, Said};
+use crate::proxy::restoring::{Next, Restoring};
+use crate::proxy::scripts::Scripts;
 use crate::proxy::server::{Phase, Server};
 use crate::proxy::{Proxy, Want};
 use crate::time::Instant;
@@ -49,6 +52,8 @@ enum Kind {
     /// HELLO 3, whose reply is in RESP3 if the server agrees.
     Hello,
     Select,
+    /// All that is said of scripts. It makes its own requests, and has several replies.
+    Scripts(Restoring),
 }
 
 /// What the server says to a word.
@@ -62,6 +67,10 @@ enum Verdict {
     /// It has no password, so that anybody may use it.
     NeedsNone,
     Refused,
+    /// There is more to be heard of this word, or to be said.
+    GoesOn {
+        asked: bool,
+    },
     /// It is not an answer to this.
     Doubt,
 }
@@ -97,6 +106,22 @@ impl Greeting {
         (!words.is_empty()).then_some(Self { since, words, asked: false })
     }
 
+    /// A greeting with one word more, for scripts, if there are some.
+    pub(crate) fn with_scripts(
+        greeting: Option<Self>,
+        scripts: &Arc<Scripts>,
+        since: Instant,
+    ) -> Option<Self> {
+        let Some(restoring) = Restoring::new(scripts) else { return greeting };
+        let mut greeting = greeting.unwrap_or(Self { since, words: VecDeque::new(), asked: false });
+        greeting.words.push_back(Word {
+            name: "SCRIPT".to_owned(),
+            request: Vec::new(),
+            kind: Kind::Scripts(restoring),
+        });
+        Some(greeting)
+    }
+
     /// When it began, with the connect.
     pub(crate) fn since(&self) -> Instant {
         self.since
@@ -108,16 +133,27 @@ impl Greeting {
             return None;
         }
         self.asked = true;
+        let word = self.words.front_mut()?;
+        if let Kind::Scripts(restoring) = &mut word.kind {
+            return Some(restoring.take());
+        }
         let mut output = Chain::new();
-        output.push_copy(&self.words.front()?.request);
+        output.push_copy(&word.request);
         Some(output)
     }
 }
 
 impl Word {
     /// What a reply to it means; `elements` are a map's.
-    fn judge(&self, reply: &[u8], elements: Elements<'_>) -> Verdict {
-        match (&self.kind, reply.first()) {
+    fn judge(&mut self, reply: &[u8], elements: Elements<'_>) -> Verdict {
+        match (&mut self.kind, reply.first()) {
+            (Kind::Scripts(restoring), _) => match restoring.hear(reply) {
+                Next::Wait => Verdict::GoesOn { asked: true },
+                Next::Say => Verdict::GoesOn { asked: false },
+                Next::Over => Verdict::Agreed,
+                Next::Refused => Verdict::Refused,
+                Next::Doubt => Verdict::Doubt,
+            },
             (Kind::Hello, _) => match resp3::judge(reply, elements) {
                 Said::Agreed(version) => Verdict::SpeaksThree(version),
                 Said::Unable => Verdict::Unable,
@@ -131,11 +167,19 @@ impl Word {
         }
     }
 
+    /// What is to be logged of scripts that the server did not take.
+    fn complaint(&self) -> Option<String> {
+        match &self.kind {
+            Kind::Scripts(restoring) => restoring.complaint(),
+            Kind::Auth(_) | Kind::Hello | Kind::Select => None,
+        }
+    }
+
     /// Bytes that its reply may have.
     fn reply_bytes_max(&self) -> u64 {
         match self.kind {
             Kind::Hello => HELLO_REPLY_BYTES_MAX,
-            Kind::Auth(_) | Kind::Select => GREETING_REPLY_BYTES_MAX,
+            Kind::Auth(_) | Kind::Select | Kind::Scripts(_) => GREETING_REPLY_BYTES_MAX,
         }
     }
 
@@ -179,12 +223,13 @@ pub(crate) fn next_reply(proxy: &mut Proxy, key: Key, buffer: &mut Buffer, at: u
     let mut reply = partial.to_vec();
     reply.extend_from_slice(&buffer[at..end]);
     partial.clear();
-    let Some(word) = greeting.words.pop_front() else { return Step::Doubt };
-    greeting.asked = false;
-    let is_over = greeting.words.is_empty();
+    let Some(mut word) = greeting.words.pop_front() else { return Step::Doubt };
     let verdict = word.judge(&reply, Elements::of(parser));
+    greeting.asked = verdict == Verdict::GoesOn { asked: true };
+    let mut complaint = None;
     match verdict {
         Verdict::Doubt => return Step::Doubt,
+        Verdict::GoesOn { .. } => greeting.words.push_front(word),
         Verdict::Refused => {
             let reply = word.without_secret(reply);
             deliver::refuse_server(proxy, key, &word.name, &reply);
@@ -194,9 +239,11 @@ pub(crate) fn next_reply(proxy: &mut Proxy, key: Key, buffer: &mut Buffer, at: u
             resp3::on_unable(proxy, key, &reply);
             return Step::Partial;
         }
-        Verdict::Agreed | Verdict::SpeaksThree(_) | Verdict::NeedsNone => {}
+        Verdict::Agreed | Verdict::SpeaksThree(_) | Verdict::NeedsNone => {
+            complaint = word.complaint();
+        }
     }
-    if is_over {
+    if greeting.words.is_empty() {
         server.greeting = None;
         server.phase = Phase::Up;
     }
@@ -210,7 +257,14 @@ pub(crate) fn next_reply(proxy: &mut Proxy, key: Key, buffer: &mut Buffer, at: u
         Verdict::SpeaksThree(version) => {
             resp3::note_agreed(&mut proxy.pools, pool, number, version);
         }
-        Verdict::Agreed | Verdict::Unable | Verdict::Refused | Verdict::Doubt => {}
+        Verdict::Agreed
+        | Verdict::GoesOn { .. }
+        | Verdict::Unable
+        | Verdict::Refused
+        | Verdict::Doubt => {}
+    }
+    if let Some(complaint) = complaint {
+        proxy.pools.log_script(pool, number, &complaint);
     }
     Step::Settled { end }
 }

@@ -39,6 +39,9 @@ mod process;
 mod reject;
 mod reply;
 mod resp3;
+mod restoring;
+mod scan;
+mod scripts;
 mod server;
 mod silent;
 mod slots;
@@ -60,6 +63,7 @@ pub use private::Quota;
 pub use process::{Facts, Process, Usage};
 pub use reject::TOO_MANY_CLIENTS;
 pub use resp3::LowestVersion;
+pub use scripts::Scripts;
 
 use crate::io::{Address, Buffer, Chain, Destination, Errno, KeepAlive};
 use crate::limits::Limits;

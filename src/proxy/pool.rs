@@ -11,6 +11,7 @@ use crate::proto::{Protocol, RespVersion};
 use crate::proxy::health::{Ejecting, Standing};
 use crate::proxy::private::Quota;
 use crate::proxy::resp3::{Knowledge, LowestVersion};
+use crate::proxy::scripts::Scripts;
 use crate::token::Key;
 
 /// What a worker is told about a pool.
@@ -40,6 +41,8 @@ pub struct PoolSetup {
     pub private: Arc<Quota>,
     /// The lowest version that its servers have told, to any worker.
     pub version: Arc<LowestVersion>,
+    /// The scripts that its clients brought, in all workers together.
+    pub scripts: Arc<Scripts>,
     /// How servers are judged, if those that fail are left out; `None`: they never are.
     pub ejecting: Option<Ejecting>,
 }
@@ -65,8 +68,16 @@ impl PoolSetup {
             database: 0,
             private: Arc::new(Quota::new(PRIVATE_CONNECTIONS_MAX)),
             version: Arc::default(),
+            scripts: Arc::default(),
             ejecting: None,
         }
+    }
+}
+
+impl PoolSetup {
+    /// The lane beside those of the clients: for what must not wait behind their requests.
+    pub(crate) fn lane_aside(&self) -> u32 {
+        self.server_connections
     }
 }
 
@@ -87,7 +98,8 @@ pub(crate) struct Pool {
 impl Pool {
     pub(crate) fn new(setup: PoolSetup) -> Self {
         assert!(setup.server_connections > 0, "the configuration checks it");
-        let connections = vec![None; setup.servers.len() * setup.server_connections as usize * 2];
+        let lanes = setup.lane_aside() as usize + 1;
+        let connections = vec![None; setup.servers.len() * lanes * 2];
         let standings = vec![Standing::default(); setup.servers.len()];
         let resp3 = Knowledge::default();
         Self { setup, connections, next_lane: 0, resp3, kept: Vec::new(), standings }
@@ -108,7 +120,8 @@ impl Pool {
         lane: u32,
         version: RespVersion,
     ) -> &mut Option<Key> {
-        let place = (number * self.setup.server_connections + lane) * 2 + version as u32;
+        let lanes = self.setup.lane_aside() + 1;
+        let place = (number * lanes + lane) * 2 + version as u32;
         &mut self.connections[place as usize]
     }
 }

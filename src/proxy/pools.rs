@@ -53,6 +53,7 @@ pub(crate) struct Pools {
     /// When each server's failure was last logged: a dead server fails every request.
     logged: Vec<Vec<Option<Instant>>>,
     bad_request_logged: Option<Instant>,
+    script_logged: Option<Instant>,
 }
 
 /// Who is left behind by a server connection that has failed.
@@ -89,6 +90,7 @@ impl Pools {
             random: seed | 1,
             logged,
             bad_request_logged: None,
+            script_logged: None,
         }
     }
 
@@ -129,6 +131,19 @@ impl Pools {
         let draw = self.draw();
         let routing = &self.pools[pool as usize].setup.routing;
         routing.route(b"placeholder", draw).map(|number| number as u32)
+    }
+
+    /// Which server of `pool` stands for something that has a name and no key: always the same for
+    /// a name, whatever the distribution.
+    pub(crate) fn route_by_name(&mut self, pool: u32, name: &[u8]) -> Option<u32> {
+        let routing = &self.pools[pool as usize].setup.routing;
+        let draw = name.iter().fold(0_u32, |sum, &byte| sum.wrapping_mul(31) + u32::from(byte));
+        routing.route(name, draw).map(|number| number as u32)
+    }
+
+    /// Whether requests may go to a server of `pool`.
+    pub(crate) fn is_live(&self, pool: u32, number: u32) -> bool {
+        self.pools[pool as usize].setup.routing.is_live(number as usize)
     }
 
     /// The connection to a server that a client shares with others; opened if there is none.
@@ -373,7 +388,15 @@ impl Pools {
         let phase = if has_name { Phase::Resolving } else { Phase::Connecting };
         let mut server =
             Server::new(pool, number, purpose, version, phase, timeout, setup.protocol);
-        server.greeting = Greeting::new(setup.password.as_ref(), version, setup.database, self.now);
+        // A server that is busy takes a password, but neither a database nor scripts.
+        let is_aside = purpose == Purpose::Shared { lane: setup.lane_aside() };
+        let database = if is_aside { 0 } else { setup.database };
+        let greeting = Greeting::new(setup.password.as_ref(), version, database, self.now);
+        server.greeting = if is_aside || purpose == Purpose::Probe {
+            greeting
+        } else {
+            Greeting::with_scripts(greeting, &setup.scripts, self.now)
+        };
         server.good_at = self.now;
         let key = self.servers.insert(server);
         self.wants.push(match has_name {
@@ -384,7 +407,7 @@ impl Pools {
     }
 
     /// xorshift64: for the `random` distribution, which wants a spread and not a secret.
-    fn draw(&mut self) -> u32 {
+    pub(crate) fn draw(&mut self) -> u32 {
         self.random ^= self.random << 13;
         self.random ^= self.random >> 7;
         self.random ^= self.random << 17;
@@ -406,6 +429,18 @@ impl Pools {
         let Some(server) = self.servers.find(key) else { return };
         let (pool, number) = (server.pool, server.number);
         self.log_server(pool, number, "sent what does not answer what it was asked");
+    }
+
+    /// A line about scripts that a server does not take. It comes right behind the one that tells
+    /// why the connection is new, and so has a time of its own.
+    pub(crate) fn log_script(&mut self, pool: u32, number: u32, what: &str) {
+        if self.script_logged.is_some_and(|last| self.now - last < LOG_INTERVAL) {
+            return;
+        }
+        self.script_logged = Some(self.now);
+        let setup = &self.pools[pool as usize].setup;
+        let server = &setup.servers[number as usize].0;
+        warn!("pool {}: server {server}: a script is not restored: {what}", setup.name);
     }
 
     fn log_failure(&mut self, pool: u32, number: u32, why: Option<Errno>) {

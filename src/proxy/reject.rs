@@ -117,6 +117,13 @@ pub(crate) fn cross_server(command: &Command, into: &mut Vec<u8>) {
     into.extend_from_slice(b"' needs them on one, and a hash tag would keep them together\r\n");
 }
 
+/// A command for all servers, one of which is left out.
+pub(crate) fn server_left_out(command: &Command, server: &str, into: &mut Vec<u8>) {
+    let name = command.name.replace('|', " ");
+    let words = format!("'{name}' needs every server of the pool, and {server} is ejected");
+    error(&words, into);
+}
+
 fn argument<'s>(
     request: &Request,
     source: &'s Source<'_>,

@@ -33,6 +33,7 @@ mod random;
 mod redis;
 mod resp;
 mod ring;
+mod scripts;
 mod server;
 mod settings;
 mod store;
@@ -49,6 +50,7 @@ pub use random::Random;
 pub use redis::Wanted;
 pub use resp::{array, bulk, integer, request};
 pub use ring::SimRing;
+pub use scripts::script_name;
 pub use server::{AWAY_MAX, Change, Mischief, ServerScript};
 pub use settings::Settings;
 

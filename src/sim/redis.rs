@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 
 use crate::sim::findings::{Finding, value_found};
 use crate::sim::resp::{array, bulk, integer};
+use crate::sim::scripts::Scripts;
 
 /// A server's keys.
 #[derive(Default)]
 pub(super) struct Data {
     values: BTreeMap<Vec<u8>, Value>,
+    pub(super) scripts: Scripts,
 }
 
 /// What a server wants to hear on a connection before it serves it.
@@ -87,6 +89,9 @@ impl Data {
         request: &[Vec<u8>],
         findings: &mut Vec<(Vec<u8>, Finding)>,
     ) -> Vec<u8> {
+        if let Some(reply) = self.scripts.hear(request) {
+            return reply;
+        }
         let name = request[0].to_ascii_uppercase();
         let arguments = &request[1..];
         match (&name[..], arguments) {

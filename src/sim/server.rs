@@ -438,6 +438,7 @@ impl Server {
         match change {
             Change::Dies { resets } => {
                 net.count(Fault::ServerDies);
+                self.data.forget_scripts();
                 self.door = Door::Refusing;
                 self.stalled = false;
                 net.note(who, "dies with # connections", self.connections.len());

@@ -25,6 +25,14 @@ impl Store {
         }
     }
 
+    /// Forgets the scripts that were loaded, as a server does that ends.
+    pub(super) fn forget_scripts(&mut self) {
+        match self {
+            Self::Redis(data) => data.scripts.forget(),
+            Self::Memcached(_) => {}
+        }
+    }
+
     /// The text under `key`.
     pub(super) fn text(&self, key: &[u8]) -> Option<&[u8]> {
         match self {

@@ -15,6 +15,7 @@ mod races;
 mod rooms;
 mod scenarios;
 mod scribe;
+mod scripts;
 mod swarm;
 mod tally;
 mod world;

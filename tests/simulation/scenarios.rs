@@ -16,6 +16,7 @@ use crate::greetings;
 use crate::names;
 use crate::races;
 use crate::rooms;
+use crate::scripts;
 use crate::tally::Tally;
 use crate::world::{Finished, World};
 
@@ -49,6 +50,7 @@ pub const ALL: &[Scenario] = named![
     ejection::a_restart_ends_many_connections_and_ejects_nobody,
     greetings::nothing_reaches_a_server_before_its_greeting_is_over,
     greetings::a_client_speaks_resp3_once_a_server_has_agreed,
+    scripts::a_server_that_died_has_the_scripts_of_before,
     endings::a_drain_answers_what_was_read,
     endings::a_drain_answers_what_was_put_aside,
     races::a_flood_starves_nobody,
