@@ -4,7 +4,7 @@
 //! ```text
 //!  random faults trace     what chance decides, and what came of it
 //!  pipe network            connections, and how each side may end them
-//!  resp redis              the peers' own parser, and what a server knows
+//!  resp redis pubsub       the peers' own parser, and what a server knows
 //!  ledger marks            what the servers have done: the truth about every reply
 //!  findings health         what they found, and what troubles they had
 //!  client server           the peers: scripts, and the check of every byte
@@ -27,6 +27,7 @@ mod marks;
 mod network;
 mod operation;
 mod pipe;
+mod pubsub;
 mod random;
 mod redis;
 mod resp;
@@ -41,6 +42,7 @@ pub use client::{ClientScript, Cut, Ended, Exchange, Leaves, Outcome, REFUSAL, R
 pub use faults::{Fault, Faults};
 pub use ledger::Reply;
 pub use marks::{mark_of, marked, range_end};
+pub use pubsub::Published;
 pub use random::Random;
 pub use redis::Wanted;
 pub use resp::{array, bulk, integer, request};

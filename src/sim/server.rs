@@ -7,6 +7,7 @@ use crate::io::Address;
 use crate::sim::faults::Fault;
 use crate::sim::network::Network;
 use crate::sim::pipe::{Readable, Writable};
+use crate::sim::pubsub::{Ears, Published};
 use crate::sim::redis;
 use crate::sim::resp;
 use crate::sim::trace::Who;
@@ -105,6 +106,7 @@ struct Connection {
     output: VecDeque<u8>,
     busy_until: Instant,
     said: redis::Said,
+    ears: Ears,
     /// What to do once `output` is written.
     then: Then,
     /// A reply that it will send again, and when.
@@ -162,6 +164,7 @@ impl Server {
             output: VecDeque::new(),
             busy_until: now,
             said: redis::Said::default(),
+            ears: Ears::default(),
             then: Then::GoOn,
             again: None,
         });
@@ -317,7 +320,10 @@ impl Server {
                 assert!(is_alone, "something is sent before a greeting is answered");
                 reply
             }
-            None => self.data.carry_out(request, &mut findings),
+            None => match self.speak(place, request, net) {
+                Some(reply) => reply,
+                None => self.data.carry_out(request, &mut findings),
+            },
         };
         let planned = self.mischief.remove(&self.requests).filter(|_| !net.is_calm());
         let mischief = planned.or_else(|| Self::whim(net, reply.len()));
@@ -329,6 +335,27 @@ impl Server {
         if self.connections[place].output.is_empty() {
             self.finish(place, net);
         }
+    }
+
+    /// Carries out a request about channels; none if it is about something else.
+    fn speak(&mut self, place: usize, request: &[Vec<u8>], net: &mut Network) -> Option<Vec<u8>> {
+        if let Some(reply) = self.connections[place].ears.hear(request) {
+            return Some(reply);
+        }
+        let [name, channel, text] = request else { return None };
+        if !name.eq_ignore_ascii_case(b"PUBLISH") {
+            return None;
+        }
+        let mut receivers = 0;
+        for connection in self.connections.iter_mut().filter(|it| it.then == Then::GoOn) {
+            for message in connection.ears.messages(channel, text) {
+                connection.output.extend(message);
+                receivers += 1;
+            }
+        }
+        let (channel, text) = (channel.clone(), text.clone());
+        net.ledger.published(Published { at: net.now, server: self.index, channel, text });
+        Some(resp::integer(receivers))
     }
 
     /// Answers as it should not.
