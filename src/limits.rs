@@ -43,6 +43,12 @@ pub const PRIVATE_KEPT_MAX: usize = 16;
 /// Private connections of a pool, all workers together, unless the configuration says otherwise.
 pub const PRIVATE_CONNECTIONS_MAX: u32 = 1024;
 
+/// Bytes of the names that one client listens to, with `SUBSCRIPTION_BYTES` for each.
+pub const SUBSCRIPTIONS_BYTES_MAX: usize = 64 << 20;
+
+/// Bytes that keeping a name takes besides its own.
+pub const SUBSCRIPTION_BYTES: usize = 64;
+
 /// Free bytes that the heap may keep for what comes next.
 pub const FREE_BYTES_MAX: usize = 16 << 20;
 

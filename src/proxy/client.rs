@@ -4,6 +4,7 @@ use crate::io::{Buffer, Chain};
 use crate::limits::{Limits, REQUESTS_PER_TURN};
 use crate::proto::{Protocol, RequestParser, RespVersion};
 use crate::proxy::pipeline::Pipeline;
+use crate::proxy::subscribe::Subscriptions;
 use crate::time::Instant;
 use crate::token::Key;
 
@@ -68,6 +69,8 @@ pub(crate) struct Account {
     pub(crate) barrier: bool,
     /// The server connection that it has to itself.
     pub(crate) private: Option<Key>,
+    /// What it listens to, if to anything.
+    pub(crate) subscriptions: Option<Box<Subscriptions>>,
     /// The server connection whose queue is full.
     pub(crate) blocked_on: Option<Key>,
     /// Whether `Input::partial` is a whole request, which the parser has read and describes, and
@@ -125,6 +128,7 @@ impl Client {
             dirty: false,
             barrier: false,
             private: None,
+            subscriptions: None,
             blocked_on: None,
             parked: false,
             stalled_since: None,
@@ -213,7 +217,8 @@ impl Account {
     /// Bytes of replies that are held for the client, in order or not.
     #[inline]
     pub(crate) fn owed(&self) -> usize {
-        self.due() + self.pipeline.held_bytes()
+        let messages = self.subscriptions.as_ref().map_or(0, |all| all.held_bytes());
+        self.due() + self.pipeline.held_bytes() + messages
     }
 
     /// Whether the client has got all that it will get.

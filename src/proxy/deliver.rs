@@ -9,7 +9,7 @@ use crate::proxy::pipeline::Part;
 use crate::proxy::server::{self, Purpose, Server, WHOLE, Waiter};
 use crate::proxy::slots::Slots;
 use crate::proxy::source::Source;
-use crate::proxy::{Phase, Proxy, greeting, private, reject};
+use crate::proxy::{Phase, Proxy, greeting, private, reject, subscribe};
 use crate::token::Key;
 
 /// Bytes arrived from a server. Any doubt about whose they are ends the connection.
@@ -51,6 +51,9 @@ fn next_reply(proxy: &mut Proxy, key: Key, buffer: &mut Buffer, at: usize) -> St
         server::Phase::Resolving | server::Phase::Connecting | server::Phase::Leaving => {
             return Step::Partial;
         }
+    }
+    if let Purpose::Subscription { client } = server.purpose {
+        return subscribe::next_frame(proxy, key, client, buffer, at);
     }
     let Some(&waiter) = server.waiters.front() else { return Step::Doubt };
     if !server.was_handed_over(waiter.start) {
@@ -191,6 +194,9 @@ fn fail_server_saying(proxy: &mut Proxy, key: Key, why: Option<Errno>, words: &[
     let retired = proxy.pools.retire(key, why);
     if let Some(owner) = retired.owner {
         private::on_lost(proxy, owner);
+    }
+    if let Some(subscriber) = retired.subscriber {
+        subscribe::on_lost(proxy, subscriber, key, words);
     }
     for waiter in retired.waiters {
         settle_error(proxy, waiter, words);

@@ -8,7 +8,7 @@ use crate::proto::{Form, Request};
 use crate::proxy::client::Account;
 use crate::proxy::pools::Pools;
 use crate::proxy::source::Source;
-use crate::proxy::{broadcast, fragment, local, reject, silent};
+use crate::proxy::{broadcast, fragment, local, reject, silent, subscribe};
 use crate::token::Key;
 
 /// Handles one whole request of a client. `source` is its bytes as they came.
@@ -52,6 +52,12 @@ fn decide(
         reject::wrong_arity(command, &mut pools.words);
         return answer(pools, account, source);
     }
+    if account.subscriptions.is_some() && subscribe::is_in_the_way(pools, account, command) {
+        return subscribe::answer(pools, account, command, request, source);
+    }
+    if let Serve::Subscribe(what) = command.serve {
+        return subscribe::dispatch(pools, account, client, what, request, source);
+    }
     if let Serve::Local(what) = command.serve {
         return local::answer(pools, account, what, request, source);
     }
@@ -69,11 +75,8 @@ fn is_served(command: &Command, request: &Request) -> bool {
         Serve::Split(_) | Serve::Script | Serve::Container => true,
         Serve::Local(_) => true,
         Serve::Blocking(_) => request.timeout_at().is_none(),
-        Serve::Everywhere(_)
-        | Serve::Cursor
-        | Serve::Transaction(_)
-        | Serve::Subscribe(_)
-        | Serve::Refused(_) => false,
+        Serve::Subscribe(_) => true,
+        Serve::Everywhere(_) | Serve::Cursor | Serve::Transaction(_) | Serve::Refused(_) => false,
     }
 }
 

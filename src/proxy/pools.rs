@@ -14,7 +14,7 @@ use crate::proxy::pool::{Pool, PoolSetup};
 use crate::proxy::server::{Phase, Purpose, Server, Waiter};
 use crate::proxy::slots::Slots;
 use crate::proxy::source::Source;
-use crate::proxy::{Counters, Sign, Want};
+use crate::proxy::{Counters, Sign, Want, subscribe};
 use crate::stats::Figures;
 use crate::time::Instant;
 use crate::token::{Key, Role};
@@ -44,6 +44,7 @@ pub(crate) struct Pools {
     /// When each server's failure was last logged: a dead server fails every request.
     logged: Vec<Vec<Option<Instant>>>,
     bad_request_logged: Option<Instant>,
+    pub(crate) subscribers_logged: Option<Instant>,
 }
 
 /// Who is left behind by a server connection that has failed.
@@ -55,6 +56,8 @@ pub(crate) struct Retired {
     pub(crate) blocked: Vec<Key>,
     /// Who had it alone.
     pub(crate) owner: Option<Key>,
+    /// Who listened there.
+    pub(crate) subscriber: Option<Key>,
 }
 
 impl Pools {
@@ -77,6 +80,7 @@ impl Pools {
             random: seed | 1,
             logged,
             bad_request_logged: None,
+            subscribers_logged: None,
         }
     }
 
@@ -207,21 +211,25 @@ impl Pools {
         let blocked = std::mem::take(&mut server.blocked);
         let (pool, number, purpose) = (server.pool, server.number, server.purpose);
         let owner = self.disown(key);
+        let subscriber = subscribe::subscriber(purpose);
         self.wants.push(Want::Close(key));
         self.counters.server_failures += 1;
         self.note_failure(pool, number, purpose);
         self.log_failure(pool, number, why);
-        Retired { waiters, blocked, owner }
+        Retired { waiters, blocked, owner, subscriber }
     }
 
     /// Closes a server connection on which no client waits for a reply, in good order.
     pub(crate) fn close_if_idle(&mut self, key: Key) {
         let Some(server) = self.servers.find_mut(key) else { return };
-        let is_probe = server.purpose == Purpose::Probe;
-        if server.phase == Phase::Leaving || !(server.waiters.is_empty() || is_probe) {
-            return;
+        let is_idle = match server.purpose {
+            Purpose::Probe => true,
+            Purpose::Subscription { .. } => false,
+            Purpose::Shared { .. } | Purpose::Private { .. } => server.waiters.is_empty(),
+        };
+        if server.phase != Phase::Leaving && is_idle {
+            self.close_server(key);
         }
-        self.close_server(key);
     }
 
     /// Closes a server connection in good order. What waits on it is forgotten.
@@ -251,6 +259,10 @@ impl Pools {
                 pool.kept.retain(|&kept| kept != key);
                 pool.setup.private.give_back();
                 owner
+            }
+            Purpose::Subscription { .. } => {
+                pool.setup.private.give_back();
+                None
             }
             Purpose::Probe => None,
         }
@@ -371,4 +383,4 @@ fn lend(spare: &mut Vec<Chain>, output: &mut Chain) {
 }
 
 /// One line about a server's failures, and one about bad requests, in this time.
-const LOG_INTERVAL: std::time::Duration = std::time::Duration::from_secs(1);
+pub(crate) const LOG_INTERVAL: std::time::Duration = std::time::Duration::from_secs(1);
