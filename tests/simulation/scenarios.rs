@@ -15,6 +15,7 @@ use crate::greetings;
 use crate::names;
 use crate::races;
 use crate::rooms;
+use crate::subscribers;
 use crate::tally::Tally;
 use crate::world::{Finished, World};
 
@@ -58,6 +59,8 @@ pub const ALL: &[Scenario] = named![
     races::last_words_to_a_client_that_does_nothing_have_an_end,
     rooms::only_so_many_clients_are_let_in,
     rooms::a_listener_leads_to_its_own_pool,
+    subscribers::messages_come_between_their_confirmations,
+    subscribers::who_would_hear_nothing_more_is_closed,
 ];
 
 /// Which of a scenario's runs the one with `seed` is: what a scenario varies, it varies by this.
