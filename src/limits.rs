@@ -58,6 +58,12 @@ pub const SCRIPTS_BYTES_MAX: usize = 4 << 20;
 /// Scripts that a server is asked for in one SCRIPT EXISTS: the reply has five bytes for each.
 pub const SCRIPTS_ASKED_MAX: usize = 128;
 
+/// Bytes of the names that one client listens to, with `SUBSCRIPTION_BYTES` for each.
+pub const SUBSCRIPTIONS_BYTES_MAX: usize = 64 << 20;
+
+/// Bytes that keeping a name takes besides its own.
+pub const SUBSCRIPTION_BYTES: usize = 64;
+
 /// Free bytes that the heap may keep for what comes next.
 pub const FREE_BYTES_MAX: usize = 16 << 20;
 

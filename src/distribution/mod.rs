@@ -76,6 +76,7 @@ pub fn server_order(a: &str, b: &str) -> Ordering {
 pub struct RoutingTable {
     hash: HashKind,
     tag: Option<HashTag>,
+    live: Box<[u32]>,
     choice: Choice,
     /// For each node, whether it is ejected.
     ejected: Box<[bool]>,
@@ -131,13 +132,24 @@ impl RoutingTable {
                 Choice::Random(live.iter().map(|node| node.index).collect())
             }
         };
-        Self { hash, tag, choice, ejected: ejected.into() }
+        let live = live.iter().map(|node| node.index).collect();
+        Self { hash, tag, live, choice, ejected: ejected.into() }
     }
 
     /// Whether the server of this index is one that keys can belong to. Panics when there is no
     /// such server.
     pub fn is_live(&self, index: usize) -> bool {
         !self.ejected[index]
+    }
+
+    /// The indexes of the servers that are not ejected, ascending.
+    pub fn live(&self) -> &[u32] {
+        &self.live
+    }
+
+    /// Whether a key has a server of its own: not under random.
+    pub fn is_fixed(&self) -> bool {
+        !matches!(self.choice, Choice::Random(_))
     }
 
     /// The index in `nodes` of the server that `key` belongs to, never of an ejected one.

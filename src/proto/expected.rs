@@ -51,6 +51,11 @@ impl Expected {
         Self { replies, ..Self::default() }
     }
 
+    /// A reply of which it is to be known where its elements end.
+    pub fn with_elements() -> Self {
+        Self { elements: true, ..Self::default() }
+    }
+
     /// A value of this key, too, may be in it.
     pub fn add_key(&mut self, KeyHash(hash): KeyHash) {
         self.keys = match self.count {

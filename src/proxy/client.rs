@@ -6,6 +6,7 @@ use crate::proto::{Protocol, RequestParser, RespVersion};
 use crate::proxy::identity::Identity;
 use crate::proxy::pipeline::Pipeline;
 use crate::proxy::resp3::Answer;
+use crate::proxy::subscribe::Subscriptions;
 use crate::time::Instant;
 use crate::token::Key;
 
@@ -73,6 +74,8 @@ pub(crate) struct Account {
     pub(crate) private: Option<Key>,
     /// What is said to its HELLO 3 once the servers have agreed.
     pub(crate) hello: Option<Answer>,
+    /// What it listens to, if to anything.
+    pub(crate) subscriptions: Option<Box<Subscriptions>>,
     /// The server connection whose queue is full.
     pub(crate) blocked_on: Option<Key>,
     /// Whether `Input::partial` is a whole request, which the parser has read and describes, and
@@ -132,6 +135,7 @@ impl Client {
             barrier: false,
             private: None,
             hello: None,
+            subscriptions: None,
             blocked_on: None,
             parked: false,
             stalled_since: None,
@@ -225,7 +229,8 @@ impl Account {
     /// Bytes of replies that are held for the client, in order or not.
     #[inline]
     pub(crate) fn owed(&self) -> usize {
-        self.due() + self.pipeline.held_bytes()
+        let messages = self.subscriptions.as_ref().map_or(0, |all| all.held_bytes());
+        self.due() + self.pipeline.held_bytes() + messages
     }
 
     /// Whether the client has got all that it will get.

@@ -39,11 +39,15 @@ pub struct Counters {
     pub clients_over_output: u64,
     /// Clients closed for taking nothing during `output_stall`.
     pub clients_stalled: u64,
+    /// Messages of channels that came for clients.
+    pub messages: u64,
+    /// Clients closed as what they listened to was lost or went elsewhere.
+    pub subscribers_closed: u64,
 }
 
 impl Counters {
     /// All of them, with their names.
-    pub const fn named(&self) -> [(&'static str, u64); 17] {
+    pub const fn named(&self) -> [(&'static str, u64); 19] {
         [
             ("clients", self.clients),
             ("clients refused", self.clients_refused),
@@ -62,6 +66,8 @@ impl Counters {
             ("clients blocked", self.clients_blocked),
             ("clients over output", self.clients_over_output),
             ("clients stalled", self.clients_stalled),
+            ("messages", self.messages),
+            ("subscribers closed", self.subscribers_closed),
         ]
     }
 }

@@ -10,7 +10,7 @@ use crate::proxy::pools::Retired;
 use crate::proxy::server::{self, HELLO, Purpose, Server, WHOLE, Waiter};
 use crate::proxy::slots::Slots;
 use crate::proxy::source::Source;
-use crate::proxy::{Phase, Proxy, greeting, private, reject, resp3};
+use crate::proxy::{Phase, Proxy, greeting, private, reject, resp3, subscribe};
 use crate::token::Key;
 
 /// Bytes arrived from a server. Any doubt about whose they are ends the connection.
@@ -53,6 +53,9 @@ fn next_reply(proxy: &mut Proxy, key: Key, buffer: &mut Buffer, at: usize) -> St
         server::Phase::Resolving | server::Phase::Connecting | server::Phase::Leaving => {
             return Step::Partial;
         }
+    }
+    if let Purpose::Subscription { client } = server.purpose {
+        return subscribe::next_frame(proxy, key, client, buffer, at);
     }
     let waiter = server.waiters.front().copied();
     let Some(waiter) = waiter.filter(|waiter| server.was_handed_over(waiter.start)) else {
@@ -200,19 +203,22 @@ pub(crate) fn refuse_server(proxy: &mut Proxy, key: Key, said: &str, reply: &[u8
 
 fn fail_server_saying(proxy: &mut Proxy, key: Key, why: Option<Errno>, words: &[u8]) {
     let retired = proxy.pools.retire(key, why);
-    leave_behind(proxy, retired, words);
+    leave_behind(proxy, key, retired, words);
 }
 
 /// Ends a server connection that is of no use though its server has not failed. Whoever waits is
 /// answered with `words`.
 pub(crate) fn dismiss_server(proxy: &mut Proxy, key: Key, words: &[u8]) {
     let retired = proxy.pools.dismiss(key);
-    leave_behind(proxy, retired, words);
+    leave_behind(proxy, key, retired, words);
 }
 
-fn leave_behind(proxy: &mut Proxy, retired: Retired, words: &[u8]) {
+fn leave_behind(proxy: &mut Proxy, key: Key, retired: Retired, words: &[u8]) {
     if let Some(owner) = retired.owner {
         private::on_lost(proxy, owner);
+    }
+    if let Some(subscriber) = retired.subscriber {
+        subscribe::on_lost(proxy, subscriber, key, words);
     }
     for waiter in retired.waiters {
         settle_error(proxy, waiter, words);

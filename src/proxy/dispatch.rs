@@ -8,7 +8,7 @@ use crate::proto::{Form, Request};
 use crate::proxy::client::Account;
 use crate::proxy::pools::Pools;
 use crate::proxy::source::Source;
-use crate::proxy::{broadcast, fragment, local, reject, scan, scripts, silent};
+use crate::proxy::{broadcast, fragment, local, reject, scan, scripts, silent, subscribe};
 use crate::token::Key;
 
 /// Handles one whole request of a client. `source` is its bytes as they came.
@@ -53,6 +53,9 @@ fn decide(
         return answer(pools, account, source);
     }
     account.identity.note(pools.now, command.name);
+    if account.subscriptions.is_some() && subscribe::is_in_the_way(pools, account, command) {
+        return subscribe::answer(pools, account, command, request, source);
+    }
     match command.serve {
         Serve::Local(what) => local::answer(pools, account, client, what, request, source),
         Serve::Everywhere(merge) => {
@@ -60,11 +63,13 @@ fn decide(
         }
         Serve::Cursor => scan::dispatch(pools, account, client, request, source),
         Serve::Script => scripts::dispatch(pools, account, client, command, request, source),
+        Serve::Subscribe(what) => {
+            subscribe::dispatch(pools, account, client, what, request, source);
+        }
         Serve::Forward
         | Serve::Split(_)
         | Serve::Transaction(_)
         | Serve::Blocking(_)
-        | Serve::Subscribe(_)
         | Serve::Container
         | Serve::Refused(_) => place(pools, account, client, command, request, source),
     }
@@ -81,7 +86,8 @@ fn is_served(command: &Command, request: &Request) -> bool {
         Serve::Split(_) | Serve::Script | Serve::Container => true,
         Serve::Local(_) | Serve::Everywhere(_) | Serve::Cursor => true,
         Serve::Blocking(_) => request.timeout_at().is_none(),
-        Serve::Transaction(_) | Serve::Subscribe(_) | Serve::Refused(_) => false,
+        Serve::Subscribe(_) => true,
+        Serve::Transaction(_) | Serve::Refused(_) => false,
     }
 }
 

@@ -206,9 +206,7 @@ pub(crate) fn next_reply(proxy: &mut Proxy, key: Key, buffer: &mut Buffer, at: u
     let Some(word) = greeting.words.front() else { return Step::Doubt };
     if parser.is_idle() && matches!(word.kind, Kind::Hello) {
         parser.speak(RespVersion::Three);
-        let mut expected = Expected::default();
-        expected.elements = true;
-        parser.expect(expected);
+        parser.expect(Expected::with_elements());
     }
     let most = word.reply_bytes_max();
     let end = match parser.parse(&buffer[at..]) {

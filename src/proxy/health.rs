@@ -10,7 +10,7 @@ use crate::limits::PROBE_TIME;
 use crate::proto::{Expected, Protocol, Replies, RespVersion};
 use crate::proxy::pools::Pools;
 use crate::proxy::server::{Purpose, Server, Tally, Waiter};
-use crate::proxy::{Proxy, Want};
+use crate::proxy::{Proxy, Want, subscribe};
 use crate::time::Instant;
 use crate::token::{Key, Role};
 
@@ -80,6 +80,7 @@ impl Proxy {
     /// they are.
     pub fn set_routing(&mut self, pool: u32, routing: Arc<RoutingTable>) {
         self.pools.pools[pool as usize].setup.routing = routing;
+        subscribe::on_routing(self, pool);
     }
 
     /// Says how a server stands with all workers.

@@ -46,6 +46,7 @@ mod server;
 mod silent;
 mod slots;
 mod source;
+mod subscribe;
 mod values;
 
 use std::collections::VecDeque;

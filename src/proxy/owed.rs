@@ -112,6 +112,7 @@ impl Proxy {
 fn part_with(pools: &mut Pools, client: &mut Client) {
     figures::count_client_end(&mut pools.figures, client);
     pools.forsake(&mut client.account);
+    pools.unsubscribe_all(&mut client.account);
     client.leave();
 }
 

@@ -158,6 +158,14 @@ impl Pipeline {
         true
     }
 
+    /// Ends the request at the head without a reply: it has had its reply in other ways. What is
+    /// complete behind it goes to `output`.
+    pub(crate) fn finish_head(&mut self, output: &mut Chain) {
+        debug_assert!(matches!(self.slots.front().map(|slot| &slot.state), Some(State::Waiting)));
+        self.pop();
+        self.release(output);
+    }
+
     /// Forgets everything and gives its memory up.
     pub(crate) fn clear(&mut self) {
         *self = Self { base: self.base.wrapping_add(self.slots.len() as u32), ..Self::default() };

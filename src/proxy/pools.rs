@@ -17,7 +17,7 @@ use crate::proxy::process::{Facts, Process};
 use crate::proxy::server::{Phase, Purpose, Server, Waiter};
 use crate::proxy::slots::Slots;
 use crate::proxy::source::Source;
-use crate::proxy::{Counters, Sign, Want};
+use crate::proxy::{Counters, Sign, Want, subscribe};
 use crate::stats::Figures;
 use crate::time::Instant;
 use crate::token::{Key, Role};
@@ -54,6 +54,7 @@ pub(crate) struct Pools {
     logged: Vec<Vec<Option<Instant>>>,
     bad_request_logged: Option<Instant>,
     script_logged: Option<Instant>,
+    pub(crate) subscribers_logged: Option<Instant>,
 }
 
 /// Who is left behind by a server connection that has failed.
@@ -65,6 +66,8 @@ pub(crate) struct Retired {
     pub(crate) blocked: Vec<Key>,
     /// Who had it alone.
     pub(crate) owner: Option<Key>,
+    /// Who listened there.
+    pub(crate) subscriber: Option<Key>,
 }
 
 impl Pools {
@@ -91,6 +94,7 @@ impl Pools {
             logged,
             bad_request_logged: None,
             script_logged: None,
+            subscribers_logged: None,
         }
     }
 
@@ -279,21 +283,26 @@ impl Pools {
         }
         add_tally(&mut self.figures, server);
         server.leave();
+        let purpose = server.purpose;
         let waiters = std::mem::take(&mut server.waiters).into();
         let blocked = std::mem::take(&mut server.blocked);
         let owner = self.disown(key);
+        let subscriber = subscribe::subscriber(purpose);
         self.wants.push(Want::Close(key));
-        Retired { waiters, blocked, owner }
+        Retired { waiters, blocked, owner, subscriber }
     }
 
     /// Closes a server connection on which no client waits for a reply, in good order.
     pub(crate) fn close_if_idle(&mut self, key: Key) {
         let Some(server) = self.servers.find_mut(key) else { return };
-        let is_probe = server.purpose == Purpose::Probe;
-        if server.phase == Phase::Leaving || !(server.waiters.is_empty() || is_probe) {
-            return;
+        let is_idle = match server.purpose {
+            Purpose::Probe => true,
+            Purpose::Subscription { .. } => false,
+            Purpose::Shared { .. } | Purpose::Private { .. } => server.waiters.is_empty(),
+        };
+        if server.phase != Phase::Leaving && is_idle {
+            self.close_server(key);
         }
-        self.close_server(key);
     }
 
     /// Closes a server connection in good order. What waits on it is forgotten.
@@ -323,6 +332,10 @@ impl Pools {
                 pool.kept.retain(|&kept| kept != key);
                 pool.setup.private.give_back();
                 owner
+            }
+            Purpose::Subscription { .. } => {
+                pool.setup.private.give_back();
+                None
             }
             Purpose::Probe => None,
         }
@@ -392,11 +405,12 @@ impl Pools {
         let is_aside = purpose == Purpose::Shared { lane: setup.lane_aside() };
         let database = if is_aside { 0 } else { setup.database };
         let greeting = Greeting::new(setup.password.as_ref(), version, database, self.now);
-        server.greeting = if is_aside || purpose == Purpose::Probe {
-            greeting
-        } else {
-            Greeting::with_scripts(greeting, &setup.scripts, self.now)
-        };
+        server.greeting =
+            if is_aside || !matches!(purpose, Purpose::Shared { .. } | Purpose::Private { .. }) {
+                greeting
+            } else {
+                Greeting::with_scripts(greeting, &setup.scripts, self.now)
+            };
         server.good_at = self.now;
         let key = self.servers.insert(server);
         self.wants.push(match has_name {
@@ -471,4 +485,4 @@ fn lend(spare: &mut Vec<Chain>, output: &mut Chain) {
 }
 
 /// One line about a server's failures, and one about bad requests, in this time.
-const LOG_INTERVAL: std::time::Duration = std::time::Duration::from_secs(1);
+pub(crate) const LOG_INTERVAL: std::time::Duration = std::time::Duration::from_secs(1);

@@ -81,6 +81,11 @@ pub(crate) enum Purpose {
         /// The client; none while it is kept for the next one.
         owner: Option<Key>,
     },
+    /// What one client listens to: a stream of frames, of which only some are replies.
+    Subscription {
+        /// The client.
+        client: Key,
+    },
 }
 
 /// What happened on a connection since the last tick.

@@ -9,6 +9,7 @@ use crate::sim::ledger::{Ledger, Reply, speaks};
 use crate::sim::memcached;
 use crate::sim::network::Network;
 use crate::sim::pipe::{Readable, Writable};
+use crate::sim::pubsub::is_message;
 use crate::sim::resp::{self, Frame};
 
 use crate::sim::trace::Who;
@@ -37,6 +38,8 @@ pub struct ClientScript {
     pub leaves: Leaves,
     /// Whether the proxy may end the connection before every request is answered.
     pub ended: Ended,
+    /// Whether messages of channels may come between replies.
+    pub listens: bool,
 }
 
 /// A request and what may answer it.
@@ -116,6 +119,8 @@ pub struct Outcome {
     pub sent: Vec<Instant>,
     /// The replies in order, with the times of their last bytes.
     pub replies: Vec<(Instant, Vec<u8>)>,
+    /// Messages of channels in order, each with the number of replies before it.
+    pub messages: Vec<(usize, Vec<u8>)>,
     /// Whether the proxy ended the connection with requests unanswered.
     pub was_ended: bool,
 }
@@ -163,6 +168,7 @@ impl ClientScript {
             pause: Duration::ZERO,
             leaves: Leaves::Closing { lingers: Duration::from_millis(20) },
             ended: Ended::Never,
+            listens: false,
         }
     }
 }
@@ -420,12 +426,16 @@ impl Client {
             };
             let rest = self.incoming.split_off(whole);
             let reply = std::mem::replace(&mut self.incoming, rest);
+            if self.script.listens && is_message(&reply) {
+                self.outcome.messages.push((self.outcome.replies.len(), reply));
+                continue;
+            }
             self.check_reply(&reply, &mut net.ledger, net.now);
             self.outcome.replies.push((net.now, reply));
         }
         let got = self.outcome.replies.len();
         assert!(
-            got < self.ends.len() || self.incoming.is_empty(),
+            got < self.ends.len() || self.incoming.is_empty() || self.script.listens,
             "{}, and then {:?}",
             self.describe(),
             self.shown()

@@ -18,6 +18,7 @@ use std::time::Duration;
 use crate::sim::findings::{Finding, Findings, number_of};
 use crate::sim::health::{Health, Trouble};
 use crate::sim::marks::{marks, writer_of};
+use crate::sim::pubsub::Published;
 use crate::time::Instant;
 
 /// A reply that is right.
@@ -64,6 +65,7 @@ pub(super) struct Ledger {
     executions: BTreeMap<Vec<u8>, Execution>,
     findings: Findings,
     health: Vec<Health>,
+    messages: Vec<Published>,
     /// How long the pool has its requests and its connects wait.
     timeout: Option<Duration>,
     /// For how long after a failure a server may be left out, if the pool ejects servers.
@@ -121,6 +123,16 @@ impl Ledger {
         for (key, finding) in findings {
             self.findings.note(key, server, at, finding);
         }
+    }
+
+    /// A server has published a message.
+    pub(super) fn published(&mut self, message: Published) {
+        self.messages.push(message);
+    }
+
+    /// All that was published, in order.
+    pub(super) fn messages(&self) -> &[Published] {
+        &self.messages
     }
 
     /// The troubles of a server.

@@ -33,7 +33,7 @@ pub(super) fn writer_of(mark: &[u8]) -> Option<(u64, u64)> {
 pub(super) fn marks(request: &[Vec<u8>]) -> Vec<(&[u8], &[u8])> {
     let arguments = &request[1..];
     match &request[0].to_ascii_uppercase()[..] {
-        b"SET" | b"GETSET" | b"APPEND" | b"LPUSH" | b"MSET" => arguments
+        b"SET" | b"GETSET" | b"APPEND" | b"LPUSH" | b"MSET" | b"PUBLISH" => arguments
             .chunks_exact(2)
             .filter_map(|pair| Some((mark_of(&pair[1])?, &pair[0][..])))
             .collect(),

@@ -5,7 +5,7 @@
 //!  random faults trace     what chance decides, and what came of it
 //!  pipe network            connections, and how each side may end them
 //!  resp redis memcached    the peers' own parsers, and what a server knows
-//!  store                   of either, whatever it speaks
+//!  store pubsub            of either, whatever it speaks; and of channels
 //!  ledger marks            what the servers have done: the truth about every reply
 //!  findings health         what they found, and what troubles they had
 //!  client server           the peers: scripts, and the check of every byte
@@ -29,6 +29,7 @@ mod memcached;
 mod network;
 mod operation;
 mod pipe;
+mod pubsub;
 mod random;
 mod redis;
 mod resp;
@@ -46,6 +47,7 @@ pub use faults::{Fault, Faults};
 pub use ledger::Reply;
 pub use marks::{mark_of, marked, range_end};
 pub use memcached::TOO_LARGE;
+pub use pubsub::Published;
 pub use random::Random;
 pub use redis::Wanted;
 pub use resp::{array, bulk, integer, request};

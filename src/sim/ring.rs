@@ -15,6 +15,7 @@ use crate::sim::health::Trouble;
 use crate::sim::network::Network;
 use crate::sim::operation::{Operation, Work, send_goal};
 use crate::sim::pipe::Writable;
+use crate::sim::pubsub::Published;
 use crate::sim::server::{Server, ServerScript};
 use crate::sim::settings::Settings;
 use crate::sim::trace::Who;
@@ -176,6 +177,11 @@ impl SimRing {
     /// they were sent in.
     pub fn check_order(&self) {
         self.net.ledger.check_order();
+    }
+
+    /// All that servers have published, in order.
+    pub fn published(&self) -> &[Published] {
+        self.net.ledger.messages()
     }
 
     /// Requests that server `index` has carried out.

@@ -9,6 +9,7 @@ use crate::proto::Protocol;
 use crate::sim::faults::Fault;
 use crate::sim::network::Network;
 use crate::sim::pipe::{Readable, Writable};
+use crate::sim::pubsub::{Ears, Published};
 use crate::sim::redis;
 use crate::sim::resp;
 use crate::sim::store::{Reader, Store};
@@ -115,6 +116,7 @@ struct Connection {
     output: VecDeque<u8>,
     busy_until: Instant,
     said: redis::Said,
+    ears: Ears,
     /// What to do once `output` is written.
     then: Then,
     /// A reply that it will send again, and when.
@@ -175,6 +177,7 @@ impl Server {
             busy_until: now,
             reader: Reader::new(self.protocol, self.value_bytes_max),
             said: redis::Said::default(),
+            ears: Ears::default(),
             then: Then::GoOn,
             again: None,
         });
@@ -331,7 +334,11 @@ impl Server {
                 reply
             }
             None => {
-                let reply = self.data.carry_out(&request, &mut findings);
+                let reply = match self.speak(place, &request, net) {
+                    Some(reply) => reply,
+                    None => self.data.carry_out(&request, &mut findings),
+                };
+                let connection = &mut self.connections[place];
                 match connection.said.is_three() {
                     true => {
                         if net.happens(Fault::ServerPushes) {
@@ -354,6 +361,27 @@ impl Server {
         if self.connections[place].output.is_empty() {
             self.finish(place, net);
         }
+    }
+
+    /// Carries out a request about channels; none if it is about something else.
+    fn speak(&mut self, place: usize, request: &[Vec<u8>], net: &mut Network) -> Option<Vec<u8>> {
+        if let Some(reply) = self.connections[place].ears.hear(request) {
+            return Some(reply);
+        }
+        let [name, channel, text] = request else { return None };
+        if !name.eq_ignore_ascii_case(b"PUBLISH") {
+            return None;
+        }
+        let mut receivers = 0;
+        for connection in self.connections.iter_mut().filter(|it| it.then == Then::GoOn) {
+            for message in connection.ears.messages(channel, text) {
+                connection.output.extend(message);
+                receivers += 1;
+            }
+        }
+        let (channel, text) = (channel.clone(), text.clone());
+        net.ledger.published(Published { at: net.now, server: self.index, channel, text });
+        Some(resp::integer(receivers))
     }
 
     /// Answers as it should not.

@@ -16,6 +16,7 @@ mod rooms;
 mod scenarios;
 mod scribe;
 mod scripts;
+mod subscribers;
 mod swarm;
 mod tally;
 mod world;

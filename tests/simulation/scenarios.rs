@@ -17,6 +17,7 @@ use crate::names;
 use crate::races;
 use crate::rooms;
 use crate::scripts;
+use crate::subscribers;
 use crate::tally::Tally;
 use crate::world::{Finished, World};
 
@@ -66,6 +67,8 @@ pub const ALL: &[Scenario] = named![
     errands::an_early_error_leaves_each_reply_where_it_belongs,
     errands::a_reply_to_another_question_is_given_to_nobody,
     errands::a_flush_reaches_every_server,
+    subscribers::messages_come_between_their_confirmations,
+    subscribers::who_would_hear_nothing_more_is_closed,
 ];
 
 /// Which of a scenario's runs the one with `seed` is: what a scenario varies, it varies by this.

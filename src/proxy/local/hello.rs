@@ -9,8 +9,6 @@ use crate::proxy::local::{self, Asked};
 use crate::proxy::pools::Pools;
 use crate::proxy::reply::Writer;
 use crate::proxy::resp3;
-use crate::proxy::source::Source;
-use crate::token::Key;
 
 /// What a HELLO asks for.
 #[derive(Debug, PartialEq, Eq)]

@@ -247,6 +247,7 @@ fn reset(asked: Asked<'_, '_>) {
     } else {
         source
     };
+    pools.unsubscribe_all(account);
     pools.forsake(account);
     account.version = RespVersion::Two;
     account.authenticated = pools.pools[account.pool as usize].setup.password.is_none();
