@@ -18,7 +18,7 @@ MUTANT_SEEDS ?= 10000
 ONLY ?=
 
 TEST_NEEDS := cc=build-essential git=git redis-server=redis-server redis-cli=redis-tools \
-	nutcracker=nutcracker memcached=memcached memccapable=libmemcached-tools
+	nutcracker=nutcracker memcached=memcached memccapable=libmemcached-tools flock=util-linux
 CLIENT_NEEDS := python3=python3 pip3=python3-pip php=php-cli php=php-redis
 BENCH_NEEDS := $(TEST_NEEDS) redis-benchmark=redis-tools \
 	setpriv=util-linux
@@ -31,6 +31,7 @@ run:
 test:
 	@tests/tools/install.sh $(TEST_NEEDS) $(CLIENT_NEEDS)
 	@tests/clients/install.sh || echo "The tests of these clients will fail."
+	@tests/tools/servers.sh
 	cargo test --locked --doc
 	@if command -v cargo-nextest >/dev/null 2>&1; then \
 		echo cargo nextest run --locked; cargo nextest run --locked; \
