@@ -7,6 +7,7 @@
 //!  resp redis              the peers' own parser, and what a server knows
 //!  ledger marks            what the servers have done: the truth about every reply
 //!  findings health         what they found, and what troubles they had
+//!  standing                what a server remembers of a connection
 //!  client server           the peers: scripts, and the check of every byte
 //!  operation buffers       what is in flight, and the memory for it
 //!  completions turns       what a wait brings, and whether turns get anywhere
@@ -33,6 +34,7 @@ mod resp;
 mod ring;
 mod server;
 mod settings;
+mod standing;
 mod trace;
 mod turns;
 mod wait;

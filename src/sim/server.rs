@@ -9,6 +9,7 @@ use crate::sim::network::Network;
 use crate::sim::pipe::{Readable, Writable};
 use crate::sim::redis;
 use crate::sim::resp;
+use crate::sim::standing::{Heard, Standing};
 use crate::sim::trace::Who;
 use crate::time::Instant;
 
@@ -105,6 +106,7 @@ struct Connection {
     output: VecDeque<u8>,
     busy_until: Instant,
     said: redis::Said,
+    standing: Standing,
     /// What to do once `output` is written.
     then: Then,
     /// A reply that it will send again, and when.
@@ -162,6 +164,7 @@ impl Server {
             output: VecDeque::new(),
             busy_until: now,
             said: redis::Said::default(),
+            standing: Standing::default(),
             then: Then::GoOn,
             again: None,
         });
@@ -171,7 +174,8 @@ impl Server {
     pub(super) fn timer(&self, now: Instant) -> Option<Instant> {
         let busy = self.connections.iter().map(|connection| connection.busy_until);
         let again = self.connections.iter().filter_map(|connection| connection.again.as_ref());
-        let busy = busy.chain(again.map(|(time, _)| *time));
+        let waits = self.connections.iter().filter_map(|one| one.standing.waits_until());
+        let busy = busy.chain(again.map(|(time, _)| *time)).chain(waits);
         let busy = busy.filter(|&until| until > now && !self.stalled).min();
         let change = self.changes.front().map(|&(time, _)| time);
         [busy, change].into_iter().flatten().min()
@@ -220,13 +224,16 @@ impl Server {
             connection.then = Then::Close;
             return self.answer_again(place, &reply, net);
         }
+        if let Some(reply) = connection.standing.serve(&mut self.data, net.now) {
+            return self.answer(place, reply, net);
+        }
         let can_write = connection.can_write(net);
         if can_write && (connection.requests.is_empty() || net.random.chance(500)) {
             connection.write_some(self.index, net);
             if connection.output.is_empty() {
                 self.finish(place, net);
             }
-        } else if !connection.requests.is_empty() && connection.then == Then::GoOn {
+        } else if connection.works() {
             let request = connection.requests.pop_front().expect("not empty");
             self.carry_out(place, &request, net);
         } else if connection.can_read(net) {
@@ -235,10 +242,11 @@ impl Server {
     }
 
     fn can_act(&self, connection: &Connection, net: &Network) -> bool {
-        let works = connection.then == Then::GoOn && !connection.requests.is_empty();
+        let is_over = connection.standing.waits_until().is_some_and(|until| until <= net.now);
         net.now >= connection.busy_until
             && !self.stalled
-            && (works
+            && (connection.works()
+                || is_over
                 || connection.can_write(net)
                 || connection.can_read(net)
                 || connection.again.as_ref().is_some_and(|(time, _)| *time <= net.now))
@@ -309,7 +317,6 @@ impl Server {
 
     fn carry_out(&mut self, place: usize, request: &[Vec<u8>], net: &mut Network) {
         self.requests += 1;
-        let mut findings = Vec::new();
         let connection = &mut self.connections[place];
         let reply = match connection.said.hear(request, &self.wanted) {
             Some(reply) => {
@@ -317,11 +324,42 @@ impl Server {
                 assert!(is_alone, "something is sent before a greeting is answered");
                 reply
             }
-            None => self.data.carry_out(request, &mut findings),
+            None => match connection.standing.hear(request, &mut self.data, net.now) {
+                Heard::Waits => return,
+                Heard::Answered { reply, deeds } => {
+                    for deed in deeds {
+                        let (request, reply) = (&deed.request, &deed.reply);
+                        net.ledger.carried_out(self.index, net.now, request, reply, deed.findings);
+                    }
+                    reply
+                }
+            },
         };
+        self.answer(place, reply, net);
+        self.serve_waiting(net);
+    }
+
+    /// Answers those who wait for what has come, whoever has waited longest first.
+    fn serve_waiting(&mut self, net: &mut Network) {
+        let since = |place: &usize| self.connections[*place].standing.waits_since();
+        let mut waiting: Vec<usize> =
+            (0..self.connections.len()).filter(|place| since(place).is_some()).collect();
+        waiting.sort_by_key(since);
+        for link in waiting.iter().map(|&place| self.connections[place].link).collect::<Vec<_>>() {
+            // An answer may end connections, so that others have moved.
+            let place = self.connections.iter().position(|connection| connection.link == link);
+            let Some(place) = place else { continue };
+            let standing = &mut self.connections[place].standing;
+            if let Some(reply) = standing.serve(&mut self.data, net.now) {
+                self.answer(place, reply, net);
+            }
+        }
+    }
+
+    /// Answers what a connection has asked for, or does otherwise.
+    fn answer(&mut self, place: usize, reply: Vec<u8>, net: &mut Network) {
         let planned = self.mischief.remove(&self.requests).filter(|_| !net.is_calm());
         let mischief = planned.or_else(|| Self::whim(net, reply.len()));
-        net.ledger.carried_out(self.index, net.now, request, &reply, findings);
         match mischief {
             None => self.connections[place].output.extend(reply),
             Some(mischief) => self.misbehave(place, mischief, &reply, net),
@@ -455,7 +493,14 @@ impl Server {
 impl Connection {
     /// Whether it has received what it has not answered.
     fn is_asked(&self) -> bool {
-        !self.requests.is_empty() || !self.input.is_empty()
+        let waits = self.standing.waits_since().is_some();
+        waits || !self.requests.is_empty() || !self.input.is_empty()
+    }
+
+    /// Whether it has a request to carry out.
+    fn works(&self) -> bool {
+        let waits = self.standing.waits_since().is_some();
+        self.then == Then::GoOn && !self.requests.is_empty() && !waits
     }
 
     fn can_read(&self, net: &Network) -> bool {
