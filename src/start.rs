@@ -31,7 +31,7 @@ use ringcracker::io::{Address, Destination, Fd, WaitError};
 use ringcracker::limits::{DESCRIPTORS_RESERVED, FREE_BYTES_MAX, Limits};
 use ringcracker::logging::Log;
 use ringcracker::proto::Protocol;
-use ringcracker::proxy::{self, Ejecting, PoolSetup};
+use ringcracker::proxy::{self, Ejecting, PoolSetup, Quota};
 use ringcracker::ring::{self, CannotRun, Options, Uring};
 use ringcracker::sys::daemon::{self, Parent};
 use ringcracker::sys::sockets::{ListenOn, ListenOptions};
@@ -313,6 +313,7 @@ fn pool_setup(pool: &Pool) -> PoolSetup {
             // memcached has no databases, and twemproxy takes no notice of the key.
             config::Protocol::Memcache => 0,
         },
+        private: Arc::new(Quota::new(pool.private_connections)),
         ejecting: pool.auto_eject_hosts.then_some(Ejecting { on_oom: pool.eject_on_oom }),
         ..PoolSetup::new(&pool.name, Arc::new(routing), servers.collect())
     }
@@ -416,7 +417,7 @@ fn log_flags(cli: &Cli) {
 fn log_pool(pool: &Pool, workers: usize) {
     info!(
         "pool {} listens on {}, {} servers, {} {}; each server sees up to {} connections \
-         ({workers} workers x {} server_connections)",
+         ({workers} workers x {} server_connections), and all together up to {} private ones",
         pool.name,
         pool.listen.text,
         pool.servers.len(),
@@ -424,6 +425,7 @@ fn log_pool(pool: &Pool, workers: usize) {
         pool.distribution.name(),
         workers * pool.server_connections as usize,
         pool.server_connections,
+        pool.private_connections,
     );
 }
 

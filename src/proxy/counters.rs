@@ -17,7 +17,8 @@ pub struct Counters {
     pub fragments: u64,
     /// Replies of servers, also those that nobody waited for any more.
     pub replies: u64,
-    /// Replies that were swallowed because their client had gone.
+    /// Replies that were swallowed: their client had gone, or was owed only the last of a
+    /// transaction's.
     pub replies_swallowed: u64,
     /// Requests answered with an error because their server failed.
     pub requests_failed: u64,
@@ -37,11 +38,13 @@ pub struct Counters {
     pub clients_over_output: u64,
     /// Clients closed for taking nothing during `output_stall`.
     pub clients_stalled: u64,
+    /// Requests refused as their pool had as many private connections as it may.
+    pub private_refused: u64,
 }
 
 impl Counters {
     /// All of them, with their names.
-    pub const fn named(&self) -> [(&'static str, u64); 16] {
+    pub const fn named(&self) -> [(&'static str, u64); 17] {
         [
             ("clients", self.clients),
             ("clients refused", self.clients_refused),
@@ -59,6 +62,7 @@ impl Counters {
             ("clients blocked", self.clients_blocked),
             ("clients over output", self.clients_over_output),
             ("clients stalled", self.clients_stalled),
+            ("private connections refused", self.private_refused),
         ]
     }
 }

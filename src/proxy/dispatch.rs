@@ -8,7 +8,7 @@ use crate::proto::{Form, Request};
 use crate::proxy::client::Account;
 use crate::proxy::pools::Pools;
 use crate::proxy::source::Source;
-use crate::proxy::{broadcast, fragment, local, reject, silent};
+use crate::proxy::{blocking, broadcast, fragment, local, reject, silent, transaction};
 use crate::token::Key;
 
 /// Handles one whole request of a client. `source` is its bytes as they came.
@@ -50,12 +50,30 @@ fn decide(
     if !command.arity_fits(request.arguments) {
         pools.words.clear();
         reject::wrong_arity(command, &mut pools.words);
+        transaction::on_refused(pools, account, request);
         return answer(pools, account, source);
     }
-    if let Serve::Local(what) = command.serve {
-        return local::answer(pools, account, what, request, source);
+    if transaction::is_for_later(account, command) {
+        return transaction::hold(pools, account, command, request, source);
     }
-    place(pools, account, client, command, request, source);
+    match command.serve {
+        Serve::Local(what) => local::answer(pools, account, what, request, source),
+        Serve::Transaction(what) => {
+            transaction::dispatch(pools, account, client, what, request, source);
+        }
+        Serve::Blocking(timeout) if request.timeout_at().is_some() => {
+            blocking::dispatch(pools, account, client, timeout, request, source);
+        }
+        Serve::Forward
+        | Serve::Split(_)
+        | Serve::Everywhere(_)
+        | Serve::Cursor
+        | Serve::Blocking(_)
+        | Serve::Subscribe(_)
+        | Serve::Script
+        | Serve::Container
+        | Serve::Refused(_) => place(pools, account, client, command, request, source),
+    }
 }
 
 /// Whether the proxy serves a request of this command.
@@ -68,12 +86,8 @@ fn is_served(command: &Command, request: &Request) -> bool {
         Serve::Forward => !command.denied,
         Serve::Split(_) | Serve::Script | Serve::Container => true,
         Serve::Local(_) => true,
-        Serve::Blocking(_) => request.timeout_at().is_none(),
-        Serve::Everywhere(_)
-        | Serve::Cursor
-        | Serve::Transaction(_)
-        | Serve::Subscribe(_)
-        | Serve::Refused(_) => false,
+        Serve::Transaction(_) | Serve::Blocking(_) => true,
+        Serve::Everywhere(_) | Serve::Cursor | Serve::Subscribe(_) | Serve::Refused(_) => false,
     }
 }
 
@@ -94,6 +108,7 @@ pub(crate) fn refuse(
         Some(first) => reject::unknown_second(first, request, &source, &mut pools.words),
         None => reject::unknown(request, &source, &mut pools.words),
     }
+    transaction::on_refused(pools, account, request);
     answer(pools, account, source);
 }
 

@@ -12,6 +12,7 @@
 //!
 //! **Knows nothing of:** the ring, the clock, sockets, descriptors.
 
+mod blocking;
 mod broadcast;
 mod client;
 mod counters;
@@ -24,6 +25,7 @@ mod gather;
 mod greeting;
 mod health;
 mod holdings;
+mod home;
 mod intake;
 mod listener;
 mod local;
@@ -38,7 +40,9 @@ mod server;
 mod silent;
 mod slots;
 mod source;
+mod transaction;
 mod values;
+mod watch;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -97,8 +101,6 @@ pub struct Proxy {
     stalled: Vec<Key>,
     /// Server connections, listed by a tick; kept for its memory.
     servers: Vec<Key>,
-    /// Clients are let go, and nothing more is taken from them.
-    draining: bool,
     /// Where each tick shows the figures.
     stats: Arc<Block>,
 }
@@ -115,7 +117,6 @@ impl Proxy {
             ready: VecDeque::new(),
             stalled: Vec::new(),
             servers: Vec::new(),
-            draining: false,
         }
     }
 
@@ -243,6 +244,7 @@ impl Proxy {
             self.on_deadline(now, key);
         }
         self.servers = servers;
+        self.pools.close_long_kept();
         self.tick_stalled(now);
         self.show_figures();
     }

@@ -9,7 +9,7 @@ use crate::io::{Destination, KeepAlive};
 use crate::limits::PRIVATE_CONNECTIONS_MAX;
 use crate::proto::{Protocol, RespVersion};
 use crate::proxy::health::Ejecting;
-use crate::proxy::private::Quota;
+use crate::proxy::private::{Kept, Quota};
 use crate::token::Key;
 
 /// What a worker is told about a pool.
@@ -73,7 +73,7 @@ pub(crate) struct Pool {
     connections: Vec<Option<Key>>,
     next_lane: u32,
     /// Private connections that nobody has, the one that was given back last at the end.
-    pub(crate) kept: Vec<Key>,
+    pub(crate) kept: Vec<Kept>,
     /// For each server: whether failures are counted that its next reply undoes.
     pub(crate) failing: Vec<bool>,
 }

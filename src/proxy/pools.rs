@@ -32,6 +32,8 @@ pub(crate) struct Pools {
     pub(crate) signs: Vec<Sign>,
     /// The time of the event at hand.
     pub(crate) now: Instant,
+    /// Clients are let go, and nothing more is taken from them.
+    pub(crate) is_draining: bool,
     /// The number of the turn at hand, for the clients' budgets; wraps.
     pub(crate) turn: u32,
     /// The server of each key of the request at hand.
@@ -69,6 +71,7 @@ impl Pools {
             wants: Vec::new(),
             signs: Vec::new(),
             now: Instant::default(),
+            is_draining: false,
             turn: 0,
             routes: Vec::new(),
             words: Vec::new(),
@@ -147,6 +150,18 @@ impl Pools {
         if self.is_full(key) {
             return self.park(account, client, key, source);
         }
+        self.enqueue(account, client, key, source);
+    }
+
+    /// Queues a request on a connection. Returns its sequence number.
+    #[inline]
+    pub(crate) fn enqueue(
+        &mut self,
+        account: &mut Account,
+        client: Key,
+        key: Key,
+        source: Source<'_>,
+    ) -> u32 {
         let len = source.len();
         let sequence = account.pipeline.push_waiting(len as u32);
         let waiter = Waiter::new(client, sequence, self.now);
@@ -154,6 +169,7 @@ impl Pools {
         server.queue(waiter, len as u64);
         source.move_to(&mut server.output);
         self.flush_later(key);
+        sequence
     }
 
     /// Whether a connection's queue takes nothing for now.
@@ -235,11 +251,14 @@ impl Pools {
     /// Closes a server connection on which no client waits for a reply, in good order.
     pub(crate) fn close_if_idle(&mut self, key: Key) {
         let Some(server) = self.servers.find_mut(key) else { return };
-        let is_probe = server.purpose == Purpose::Probe;
-        if server.phase == Phase::Leaving || !(server.waiters.is_empty() || is_probe) {
-            return;
+        let is_idle = match server.purpose {
+            Purpose::Probe => true,
+            Purpose::Private { owner: Some(_) } => false,
+            Purpose::Shared { .. } | Purpose::Private { owner: None } => server.waiters.is_empty(),
+        };
+        if server.phase != Phase::Leaving && is_idle {
+            self.close_server(key);
         }
-        self.close_server(key);
     }
 
     /// Closes a server connection in good order. What waits on it is forgotten.
@@ -266,7 +285,7 @@ impl Pools {
                 None
             }
             Purpose::Private { owner } => {
-                pool.kept.retain(|&kept| kept != key);
+                pool.kept.retain(|kept| kept.key != key);
                 pool.setup.private.give_back();
                 owner
             }
