@@ -13,6 +13,7 @@ mod races;
 mod rooms;
 mod scenarios;
 mod scribe;
+mod stateful;
 mod swarm;
 mod tally;
 mod world;

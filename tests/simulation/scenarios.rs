@@ -15,6 +15,7 @@ use crate::greetings;
 use crate::names;
 use crate::races;
 use crate::rooms;
+use crate::stateful;
 use crate::tally::Tally;
 use crate::world::{Finished, World};
 
@@ -58,6 +59,11 @@ pub const ALL: &[Scenario] = named![
     races::last_words_to_a_client_that_does_nothing_have_an_end,
     rooms::only_so_many_clients_are_let_in,
     rooms::a_listener_leads_to_its_own_pool,
+    stateful::nobody_comes_between_the_requests_of_a_transaction,
+    stateful::a_watched_key_is_seen_to_change_and_no_other,
+    stateful::what_is_pushed_is_given_to_one_who_waits,
+    stateful::what_was_watched_is_lost_with_its_server,
+    stateful::a_server_dies_in_the_middle_of_everything,
 ];
 
 /// Which of a scenario's runs the one with `seed` is: what a scenario varies, it varies by this.
