@@ -328,3 +328,5 @@ fn a_drain_waits_for_no_probe() {
     proxy.on_tick(at(100));
     assert_eq!(proxy.counters().server_timeouts, 0, "it has left");
 }
+
+mod stateful;
