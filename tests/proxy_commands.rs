@@ -93,7 +93,7 @@ fn page() -> String {
         has_keys && matches!(row.serve, Serve::Forward | Serve::Script | Serve::Blocking(_))
     });
     page.push_str(
-        "\nWhat waits there (`BLPOP`, or `XREAD` with `BLOCK`) has a connection to itself meanwhile.\n\
+        "\nWhat waits there (`BLPOP`, `XREAD` with `BLOCK`) has a connection to itself.\n\
          Scripts may have no keys.\n",
     );
     list(&mut page, "Forwarded to any server", &|row| {
