@@ -30,8 +30,8 @@ run:
 
 test:
 	@tests/tools/install.sh $(TEST_NEEDS) $(CLIENT_NEEDS)
-	@tests/clients/install.sh || echo "The tests of these clients will fail."
 	@tests/tools/servers.sh
+	@tests/clients/install.sh || echo "The tests of these clients will fail."
 	cargo test --locked --doc
 	@if command -v cargo-nextest >/dev/null 2>&1; then \
 		echo cargo nextest run --locked; cargo nextest run --locked; \

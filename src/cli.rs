@@ -60,15 +60,15 @@ pub struct Cli {
     #[argh(option, short = 'v', default = "5", from_str_fn(verbosity))]
     pub verbose: u8,
 
-    /// log file (default: standard error)
-    #[argh(option, short = 'o', from_str_fn(output))]
+    /// log file (default: standard error, as for an empty name)
+    #[argh(option, short = 'o')]
     pub output: Option<PathBuf>,
 
     /// statistics port (default: 22222)
     #[argh(option, short = 's', default = "22222", from_str_fn(stats_port))]
     pub stats_port: u16,
 
-    /// statistics address (default: 0.0.0.0)
+    /// statistics address, or the path of a unix socket (default: 0.0.0.0)
     #[argh(option, short = 'a', default = "\"0.0.0.0\".to_owned()", from_str_fn(stats_addr))]
     pub stats_addr: String,
 
@@ -127,30 +127,40 @@ pub fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<Cli, Usage> {
             Err(word) => return Err(wrong(&format!("not UTF-8: {}\n", word.display()))),
         }
     }
-    let words = getopt_forms(words.into_iter().skip(1)).map_err(|what| wrong(&what))?;
+    let (words, wants_help) =
+        getopt_forms(words.into_iter().skip(1)).map_err(|what| wrong(&what))?;
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    Cli::from_args(&[PROGRAM], &words).map_err(|exit| match exit.status {
-        Ok(()) => Usage { text: exit.output, exit_code: 0 },
+    let cli = Cli::from_args(&[PROGRAM], &words).map_err(|exit| {
         // Behind argh's own words about a value stand those of the functions below.
-        Err(()) => wrong(exit.output.rsplit_once("': ").map_or(&exit.output, |(_, what)| what)),
-    })
+        wrong(exit.output.rsplit_once("': ").map_or(&exit.output, |(_, what)| what))
+    })?;
+    if wants_help {
+        return Err(Usage { text: usage(), exit_code: 0 });
+    }
+    // An empty name is how the default of a package is turned back into standard error.
+    let output = cli.output.filter(|path| !path.as_os_str().is_empty());
+    Ok(Cli { output, ..cli })
 }
 
 /// A message with the usage below it.
 fn wrong(message: &str) -> Usage {
-    let usage = match Cli::from_args(&[PROGRAM], &["--help"]) {
+    Usage { text: format!("{PROGRAM}: {}\n\n{}", message.trim_end(), usage()), exit_code: 1 }
+}
+
+fn usage() -> String {
+    match Cli::from_args(&[PROGRAM], &["--help"]) {
         Err(exit) => exit.output,
         Ok(_) => String::new(),
-    };
-    Usage { text: format!("{PROGRAM}: {}\n\n{usage}", message.trim_end()), exit_code: 1 }
+    }
 }
 
 /// Takes getopt's forms apart: `--x=y` is `--x y`, `--out y` is `--output y`, `-v6` is `-v 6`,
 /// `-dt` is `-d -t`. The word that a flag takes stays as it is; of a flag that comes twice the
-/// last one counts; words of no flag go to the end.
+/// last one counts; words of no flag go to the end. Returns whether help is asked for beside it:
+/// that does not excuse what else is wrong, and argh would look no further.
 ///
 /// Errors: a flag that does not exist, lacks its value, or takes none; in nutcracker's words.
-fn getopt_forms(words: impl Iterator<Item = String>) -> Result<Vec<String>, String> {
+fn getopt_forms(words: impl Iterator<Item = String>) -> Result<(Vec<String>, bool), String> {
     let mut words = words;
     let mut forms = Forms::default();
     let mut others = vec!["--".to_owned()];
@@ -171,13 +181,16 @@ fn getopt_forms(words: impl Iterator<Item = String>) -> Result<Vec<String>, Stri
             forms.push(flag, Some(words.next().ok_or_else(|| flag.lacks_value())?));
         }
     }
+    let flags = forms.0.len();
+    forms.0.retain(|(flag, _)| flag.long != "help");
+    let wants_help = forms.0.len() < flags;
     let flags = forms.0.into_iter();
     let mut plain: Vec<String> = flags
         .flat_map(|(flag, value)| [Some(format!("--{}", flag.long)), value])
         .flatten()
         .collect();
     plain.extend(others);
-    Ok(plain)
+    Ok((plain, wants_help))
 }
 
 /// The flags of a command line, each with its value, in order.
@@ -334,10 +347,6 @@ fn mbuf_size(text: &str) -> Result<u32, String> {
 
 fn conf_file(text: &str) -> Result<PathBuf, String> {
     required(text, "option -c requires a file name").map(PathBuf::from)
-}
-
-fn output(text: &str) -> Result<PathBuf, String> {
-    required(text, "option -o requires a file name").map(PathBuf::from)
 }
 
 fn pid_file(text: &str) -> Result<PathBuf, String> {

@@ -63,6 +63,10 @@ pub const REPLY_BYTES_MAX: u64 = 1 << 30;
 /// understand; nothing else in these replies has a length.
 pub const GREETING_REPLY_BYTES_MAX: u64 = 1 << 10;
 
+/// Bytes of a server's reply to HELLO: it lists the server's modules, some hundred bytes each, with
+/// their arguments.
+pub const HELLO_REPLY_BYTES_MAX: u64 = 64 << 10;
+
 /// Bytes that one send hands to the kernel. With `MSG_WAITALL` nothing is reported before the
 /// end, and progress must be seen.
 pub const SEND_BYTES_MAX: usize = 256 << 10;
@@ -127,6 +131,9 @@ pub const LOOKUPS_MAX: usize = 4;
 
 /// Readers of the statistics that are answered at the same time, a thread for each.
 pub const STATS_READERS_MAX: usize = 4;
+
+/// Readers that wait for that in the kernel's queue; those beyond it try to connect again.
+pub const STATS_WAITING_MAX: u32 = 128;
 
 /// How long a reader of the statistics may take over them.
 pub const STATS_WRITE_TIME: Duration = Duration::from_secs(2);

@@ -7,9 +7,11 @@
 //!
 //! A full disk or a pipe that nobody reads costs lines and nothing else: a worker never waits.
 
+use std::backtrace::Backtrace;
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
@@ -103,6 +105,26 @@ impl Log {
     }
 }
 
+/// Has the last words of a thread that panics, and its stack, written to the file `path` too: where
+/// a daemon's standard error goes, nobody reads them.
+///
+/// They go past the queue, as the process ends before it would be emptied.
+pub fn write_panics_to(path: PathBuf) {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let stack = Backtrace::force_capture();
+        // Whether it can be written or not, the process ends.
+        let _ = write_last_words(&path, &format!("{panic}\n{stack}\n"));
+        usual(panic);
+    }));
+}
+
+/// Writes as much as can be written at once: nobody waits for a stuck pipe to end.
+fn write_last_words(path: &Path, words: &str) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.append(true).custom_flags(libc::O_NONBLOCK).open(path)?.write_all(words.as_bytes())
+}
+
 /// What `simplelog` writes to: it hands each line over in pieces, with a flush behind the last.
 struct Sink {
     lines: SyncSender<Entry>,
@@ -188,7 +210,8 @@ const fn level_of(verbosity: u8) -> LevelFilter {
 }
 
 fn append_to(path: &Path) -> io::Result<File> {
-    OpenOptions::new().append(true).create(true).open(path)
+    // Whatever the umask allows, nobody else may write it.
+    OpenOptions::new().append(true).create(true).mode(0o644).open(path)
 }
 
 fn write_lines(
@@ -254,5 +277,20 @@ mod tests {
         }
         assert_eq!(dropped.load(Ordering::Relaxed), 2);
         assert!(matches!(queue.try_recv(), Ok(Entry::Line(line)) if line == b"first line\n"));
+    }
+    #[test]
+    fn last_words_are_written_and_wait_for_no_pipe() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
+        File::create(&path).unwrap();
+        write_panics_to(path.clone());
+        std::panic::catch_unwind(|| panic!("{} words", "last")).unwrap_err();
+        drop(std::panic::take_hook());
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.contains("last words\n"), "{text}");
+        assert!(text.contains("src/logging.rs") && text.lines().count() > 3, "{text}");
+        let pipe = directory.path().join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        assert!(write_last_words(&pipe, "x").is_err());
     }
 }

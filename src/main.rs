@@ -30,13 +30,15 @@ fn main() -> ExitCode {
     let config = match config::load(&cli.conf_file) {
         Ok(config) => config,
         Err(faults) => {
+            if !cli.test_conf && cli.locate.is_none() {
+                start::log_faults(&cli, &faults.to_string());
+            }
             eprintln!("{faults}\nringcracker: configuration file '{file}' syntax is invalid");
             return ExitCode::FAILURE;
         }
     };
     if cli.test_conf {
-        eprintln!("ringcracker: configuration file '{file}' syntax is ok");
-        return ExitCode::SUCCESS;
+        return test_listens(&config, &file.to_string());
     }
     let result = match &cli.locate {
         Some(keys) => locate_keys(&config, keys).map_err(|why| why.to_string()),
@@ -49,6 +51,20 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Says whether a file without a fault can be used here: an address to listen on has to be known.
+fn test_listens(config: &Config, file: &str) -> ExitCode {
+    let mut code = ExitCode::SUCCESS;
+    for pool in &config.pools {
+        if let Err(why) = pool.listen.resolve() {
+            eprintln!("{file}: {}.listen: {why}", pool.name);
+            code = ExitCode::FAILURE;
+        }
+    }
+    let is_ok = if code == ExitCode::SUCCESS { "ok" } else { "invalid" };
+    eprintln!("ringcracker: configuration file '{file}' syntax is {is_ok}");
+    code
 }
 
 /// Says on standard output where the keys of a file belong, `-` being standard input.

@@ -1,45 +1,48 @@
 //! From a checked configuration to running workers, and to their end.
 //!
 //! ```text
-//!   main thread: signals blocked -> log -> probe -> listen -> rings -> worker 0, which accepts
-//!                                                              |       and hears signals
-//!                                                              +-> threads: worker 1, 2, ...
+//!   main thread: signals blocked -> log -> probe -> pid file locked -> addresses taken -> rings
+//!                                                                                          |  |
+//!                                threads: worker 1, 2, ... <-------------------------------+  |
+//!                worker 0: accepts, hears signals <- listen <- pid file written <-------------+
 //! ```
 //!
-//! Whatever can fail is tried before the first client is let in, and fails with one line.
+//! Whatever can fail is tried before the first client is let in, and fails with one line. The pid
+//! file comes first, as it says whether another process is to stay; the addresses before the rings,
+//! as a worker may connect to servers at once (`preconnect`). Until the end of that nobody is
+//! disturbed: the file says what it said, and nothing listens.
 
 mod ending;
 mod files;
+mod listen;
 mod names;
 #[cfg(debug_assertions)]
 mod tiny_ring;
 
-use std::io::ErrorKind;
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use log::{error, info, warn};
-use ringcracker::admin::StatsPort;
 #[cfg(debug_assertions)]
 use ringcracker::checked::Checked;
 use ringcracker::cli::{Cli, Workers};
-use ringcracker::config::{self, Config, ListenAddress, Pool, ResolveError};
+use ringcracker::config::{self, Config, Pool, ResolveError};
 use ringcracker::distribution::RoutingTable;
-use ringcracker::io::{Address, Destination, Fd, WaitError};
+use ringcracker::io::{Destination, Fd, WaitError};
 use ringcracker::limits::{DESCRIPTORS_RESERVED, FREE_BYTES_MAX, Limits};
-use ringcracker::logging::Log;
+use ringcracker::logging::{self, Log};
 use ringcracker::proto::Protocol;
 use ringcracker::proxy::{self, Ejecting, PoolSetup, Quota};
 use ringcracker::ring::{self, CannotRun, Options, Uring};
 use ringcracker::sys::daemon::{self, Parent};
-use ringcracker::sys::sockets::{ListenOn, ListenOptions};
-use ringcracker::sys::{memory, process, signals, sockets};
-use ringcracker::worker::{Ejection, Health, ListenerSetup, Running, Setup, Shared, Worker};
+use ringcracker::sys::{memory, process, signals};
+use ringcracker::worker::{Ejection, Health, Running, Setup, Shared, Worker};
 
-use crate::start::ending::Ending;
-use crate::start::files::SocketFile;
+use crate::start::ending::{Ending, Names};
+use crate::start::files::{PidFile, PidFileError};
+use crate::start::listen::Addresses;
 
 /// Why the program does not run, in one line with the remedy.
 #[derive(Debug, thiserror::Error)]
@@ -53,18 +56,18 @@ pub(crate) enum StartError {
     /// A pool's address cannot be listened on.
     #[error("pool {pool}: cannot listen on {listen}: {why}")]
     Listen { pool: String, listen: String, why: std::io::Error },
+    /// Two processes were started at once with the same unix socket.
+    #[error("another process has taken the socket {path} meanwhile")]
+    SocketLost { path: String },
     /// The process cannot be left to run in the background.
     #[error("cannot run in the background: {0}")]
     Daemon(std::io::Error),
     /// The pid file cannot be written, or another process has it.
     #[error("pid file {path}: {why}")]
-    PidFile { path: String, why: files::PidFileError },
+    PidFile { path: String, why: PidFileError },
     /// The statistics port cannot be listened on.
-    #[error(
-        "cannot serve statistics on {address}:{port}: {why}; -a and -s choose another address \
-         and port"
-    )]
-    Stats { address: String, port: u16, why: std::io::Error },
+    #[error("cannot serve statistics on {at}: {why}; -a and -s choose another address and port")]
+    Stats { at: String, why: std::io::Error },
     /// The log cannot be opened.
     #[error("cannot log to {path}: {why}")]
     Log { path: String, why: std::io::Error },
@@ -91,14 +94,29 @@ pub(crate) fn run(cli: &Cli, config: &Config) -> Result<(), StartError> {
     // Before the first thread and the first ring: a fork has neither.
     let parent = cli.daemonize.then(daemon::detach).transpose().map_err(StartError::Daemon)?;
     signals::ignore_pipe();
+    signals::end_at_segv();
     let signals = signals::block_and_watch(&ending::SIGNALS)?;
     let log = start_log(cli)?;
+    if let Some(path) = &cli.output {
+        logging::write_panics_to(path.clone());
+    }
     let result = run_logged(cli, config, signals, &log, parent);
     if let (Err(why), true) = (&result, cli.output.is_some()) {
         error!("{why}");
     }
     log.finish();
     result
+}
+
+/// Logs what is wrong with a configuration, as far as there is a log: standard error, where it has
+/// been said already, may be nowhere.
+pub(crate) fn log_faults(cli: &Cli, faults: &str) {
+    if cli.output.is_some()
+        && let Ok(log) = start_log(cli)
+    {
+        faults.lines().for_each(|fault| error!("{fault}"));
+        log.finish();
+    }
 }
 
 fn run_logged(
@@ -118,11 +136,11 @@ fn run_logged(
     let pools: Vec<PoolSetup> = config.pools.iter().map(pool_setup).collect();
     let health = Health::new(config.pools.iter().map(ejection).collect());
     let shared = Arc::new(Shared::new(workers, pools.len())?.with_health(health));
+    let mut pid_file = PidFile::take(cli.pid_file.as_deref())?;
+    let addresses = Addresses::take(cli, config)?;
     if pools.iter().any(has_names) {
         names::start(&shared)?;
     }
-    let (listeners, sockets) = listen_all(cli, config)?;
-    let stats = listen_for_stats(cli)?;
     let ring = ring_of(&shared, 0, Options { signals: Some(signals), ..options.clone() })?;
     watch_memory()?;
     let setup = |number, listeners| Setup {
@@ -135,19 +153,20 @@ fn run_logged(
     };
     let others = (1..workers).map(|number| setup(number, Vec::new()));
     let crew = Crew::spawn(&shared, &options, others)?;
-    let pid_file = files::PidFile::write(cli.pid_file.as_deref())?;
+    pid_file.write()?;
+    let open = addresses.listen(proxy::layout(&pools), &shared)?;
     info!("ringcracker-{} started on pid {}", env!("CARGO_PKG_VERSION"), std::process::id());
     info!("Linux {}, {features}", process::kernel_release());
     for pool in &config.pools {
         log_pool(pool, workers);
     }
     log_flags(cli);
-    let mut worker = Worker::new(ring, setup(0, listeners));
-    stats.serve(proxy::layout(&pools), Arc::clone(&shared))?;
+    let mut worker = Worker::new(ring, setup(0, open.listeners));
     if let Some(parent) = parent {
         parent.let_go().map_err(StartError::Daemon)?;
     }
-    let ending = Ending::new(cli.drain_seconds, log, &shared, sockets, &pid_file);
+    let names = Names { sockets: open.sockets, reporting: open.reporting, pid_file: &pid_file };
+    let ending = Ending::new(cli.drain_seconds, log, &shared, names);
     let result = ending.run(&mut worker);
     worker.log_summary();
     drop(worker);
@@ -278,7 +297,7 @@ fn limits(config: &Config, workers: usize, options: &Options) -> Result<Limits, 
         .pools
         .iter()
         .map(|pool| {
-            let each = u64::from(pool.server_connections) + u64::from(pool.server_probe);
+            let each = shared_connections(pool) + u64::from(pool.server_probe);
             pool.servers.len() as u64 * each
         })
         .sum();
@@ -290,6 +309,16 @@ fn limits(config: &Config, workers: usize, options: &Options) -> Result<Limits, 
     }
     let clients_max = usize::try_from(left).unwrap_or(usize::MAX);
     Ok(Limits { clients_max, recv_buffers: options.buffers, ..Limits::default() })
+}
+
+/// How many connections for all clients a worker may have to one server: as many again for clients
+/// that speak RESP3, once there are any.
+fn shared_connections(pool: &Pool) -> u64 {
+    let versions = match pool.protocol {
+        config::Protocol::Redis => 2,
+        config::Protocol::Memcache => 1,
+    };
+    u64::from(pool.server_connections) * versions
 }
 
 fn pool_setup(pool: &Pool) -> PoolSetup {
@@ -338,72 +367,6 @@ fn has_names(pool: &PoolSetup) -> bool {
     pool.servers.iter().any(|(_, at)| matches!(at, Destination::Name { .. }))
 }
 
-/// Opens all listeners. Returns the names of unix sockets too, which are removed when dropped.
-fn listen_all(
-    cli: &Cli,
-    config: &Config,
-) -> Result<(Vec<ListenerSetup>, Vec<SocketFile>), StartError> {
-    let mut listeners = Vec::with_capacity(config.pools.len());
-    let mut sockets = Vec::new();
-    // A daemon of nutcracker's has no umask, so everybody may connect to its sockets.
-    let open_to_all = cli.daemonize.then_some(0o777);
-    for (number, pool) in config.pools.iter().enumerate() {
-        let failed = |why| StartError::Resolve { pool: pool.name.clone(), why };
-        let address = match (pool.listen.resolve().map_err(failed)?, &pool.listen.address) {
-            (Address::Unix(path), ListenAddress::Unix { mode, .. }) => {
-                ListenOn::Unix { path, mode: mode.or(open_to_all) }
-            }
-            (Address::Unix(path), ListenAddress::Tcp { .. }) => ListenOn::Unix { path, mode: None },
-            (Address::Inet(address), _) => ListenOn::Inet(address),
-        };
-        let options = ListenOptions { reuseport: pool.reuseport, keepalive: pool.tcpkeepalive };
-        let fd = listen_patiently(&address, pool.backlog, options).map_err(|why| {
-            let listen = pool.listen.text.clone();
-            StartError::Listen { pool: pool.name.clone(), listen, why }
-        })?;
-        let clients_max = pool.client_connections;
-        let access = pool.access.clone();
-        listeners.push(ListenerSetup { fd, pool: number as u32, clients_max, access });
-        if let ListenOn::Unix { path, .. } = address {
-            sockets.extend(SocketFile::find(path));
-        }
-    }
-    Ok((listeners, sockets))
-}
-
-/// The kernel takes a moment to end the accept of a process that was killed, and its address is in
-/// use until then: whoever restarts it at once should not have to try twice.
-fn listen_patiently(
-    address: &ListenOn,
-    backlog: u32,
-    options: ListenOptions,
-) -> std::io::Result<Fd> {
-    patiently(|| sockets::listen(address, backlog, options))
-}
-
-/// As for a pool: the port may be that of the process which this one takes the place of.
-fn listen_for_stats(cli: &Cli) -> Result<StatsPort, StartError> {
-    let (address, port) = (cli.stats_addr.clone(), cli.stats_port);
-    patiently(|| StatsPort::open(&address, port)).map_err(|why| StartError::Stats {
-        address,
-        port,
-        why,
-    })
-}
-
-/// Tries again for a while when an address is in use.
-fn patiently<T>(mut listen: impl FnMut() -> std::io::Result<T>) -> std::io::Result<T> {
-    let until = Instant::now() + LISTEN_PATIENCE;
-    loop {
-        match listen() {
-            Err(why) if why.kind() == ErrorKind::AddrInUse && Instant::now() < until => {
-                std::thread::sleep(LISTEN_INTERVAL);
-            }
-            result => return result,
-        }
-    }
-}
-
 /// What the command line asks for and does not get.
 fn log_flags(cli: &Cli) {
     if cli.mbuf_size.is_some() {
@@ -415,9 +378,13 @@ fn log_flags(cli: &Cli) {
 }
 
 fn log_pool(pool: &Pool, workers: usize) {
+    let later = match pool.protocol {
+        config::Protocol::Redis => ", and as many more once a client speaks RESP3",
+        config::Protocol::Memcache => "",
+    };
     info!(
         "pool {} listens on {}, {} servers, {} {}; each server sees up to {} connections \
-         ({workers} workers x {} server_connections), and all together up to {} private ones",
+         ({workers} workers x {} server_connections{later}), and all together up to {} private ones",
         pool.name,
         pool.listen.text,
         pool.servers.len(),
@@ -438,8 +405,3 @@ fn seed(number: usize) -> u64 {
 
 /// How often memory is looked at. It walks the free lists of the heap.
 const MEMORY_INTERVAL: Duration = Duration::from_secs(1);
-/// How long an address that is in use is tried again: a killed process let go of its own within
-/// 100 ms wherever it was seen.
-const LISTEN_PATIENCE: Duration = Duration::from_secs(2);
-/// How long between two tries.
-const LISTEN_INTERVAL: Duration = Duration::from_millis(20);

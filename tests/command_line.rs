@@ -6,6 +6,8 @@
 mod support;
 
 use std::fs;
+use std::net::TcpListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -15,7 +17,8 @@ use support::process::{Port, Process, signal, tcp_port_has_listener};
 use support::proxy::proxy_binary;
 use tempfile::TempDir;
 
-/// Where both programs run: a folder with a good and a bad configuration.
+/// Where both programs run: a folder with a good and a bad configuration, and one whose address to
+/// listen on is not known.
 struct Place {
     directory: TempDir,
     listen: Port,
@@ -35,7 +38,10 @@ impl Place {
         let address = format!("127.0.0.1:{}", listen.number());
         let good = pool("alpha", &address, &["127.0.0.1:1:1".to_owned()], &[]);
         let bad = pool("alpha", &address, &["127.0.0.1:1:1".to_owned()], &["timeout: soon"]);
-        for (name, text) in [("good.yml", good), ("bad.yml", bad)] {
+        // No name has a part of 64 bytes, so nobody has to be asked.
+        let nowhere = format!("{}.example:1", "x".repeat(64));
+        let nowhere = pool("alpha", &nowhere, &["127.0.0.1:1:1".to_owned()], &[]);
+        for (name, text) in [("good.yml", good), ("bad.yml", bad), ("nowhere.yml", nowhere)] {
             fs::write(directory.path().join(name), text).expect("writable");
         }
         Self { directory, listen, statistics: Port::free() }
@@ -86,7 +92,7 @@ fn both<T>(judge: impl Fn(&Place, &Path) -> T) -> (T, T) {
 
 #[test]
 fn what_nutcracker_refuses_is_refused_in_its_words() {
-    let lines: [&str; 21] = [
+    let lines: [&str; 23] = [
         "-v loud",
         "-v",
         "-v -1",
@@ -108,6 +114,8 @@ fn what_nutcracker_refuses_is_refused_in_its_words() {
         "-tx",
         "-V -x",
         "-h -x",
+        "-v=6",
+        "-W word",
     ];
     for line in lines {
         let words: Vec<&str> = line.split(' ').collect();
@@ -124,8 +132,11 @@ fn what_nutcracker_refuses_is_refused_in_its_words() {
 
 #[test]
 fn exit_codes_are_those_of_nutcracker() {
-    let lines: [(&str, i32); 24] = [
+    let lines: [(&str, i32); 37] = [
         ("-h", 0),
+        ("-ht -v 6 word", 0),
+        ("-h -v loud", 1),
+        ("-d -h", 0),
         ("--help", 0),
         ("-V", 0),
         ("--version", 0),
@@ -149,6 +160,16 @@ fn exit_codes_are_those_of_nutcracker() {
         ("-c absent.yml", 1),
         ("-c bad.yml", 1),
         ("--test-conf --conf-file good.yml", 0),
+        ("-t -c nowhere.yml", 1),
+        ("-c nowhere.yml", 1),
+        ("-t -c good.yml -o /nonexistent/log -p /nonexistent/pid", 0),
+        ("-c good.yml -o /nonexistent/log", 1),
+        ("-d -c good.yml -o /nonexistent/log", 1),
+        ("-c good.yml -o .", 1),
+        ("-c good.yml -o log -a a..b", 1),
+        ("-t -c good.yml -v 12", 0),
+        ("-t=1 -c good.yml", 1),
+        ("-c=good.yml -t", 1),
     ];
     for (line, code) in lines {
         let words: Vec<&str> = line.split(' ').collect();
@@ -162,6 +183,65 @@ fn a_good_configuration_is_said_to_be_good_in_the_same_words() {
     let (theirs, ours) = both(|place, program| place.run(program, &["-t", "-c", "good.yml"]).text);
     assert_eq!(theirs.trim_end(), "nutcracker: configuration file 'good.yml' syntax is ok");
     assert_eq!(ours.trim_end(), "ringcracker: configuration file 'good.yml' syntax is ok");
+}
+
+#[test]
+fn an_address_in_use_ends_both_with_1() {
+    for which in [|place: &Place| place.listen.number(), |place: &Place| place.statistics.number()]
+    {
+        let codes = both(|place, program| {
+            let _taken = TcpListener::bind(("127.0.0.1", which(place))).expect("ours to take");
+            place.run(program, &as_words(&place.serving(&[]))).code
+        });
+        assert_eq!(codes, (1, 1));
+    }
+}
+
+#[test]
+fn signals_are_logged_in_the_same_words() {
+    let words = |place: &Place, program: &Path| {
+        let process = place.spawn(program, &as_words(&place.serving(&[])));
+        place.wait_until_it_listens();
+        let log = || fs::read_to_string(place.path("log")).unwrap_or_default();
+        // Listening, it may not hear signals yet; the first ones would end it.
+        support::wait_until("it has begun", || log().contains("started on pid"));
+        let numbers = [libc::SIGUSR1, libc::SIGUSR2, libc::SIGTTIN, libc::SIGTTOU, libc::SIGHUP];
+        for number in numbers {
+            process.signal(number);
+            let head = format!("signal {number} (");
+            support::wait_until("the signal is logged", || log().contains(&head));
+        }
+        let log = log();
+        let lines =
+            log.lines().filter(|line| line.contains("signal ") || line.contains(" log level"));
+        // What stands in front is the time, or what nutcracker has instead of it, and the level.
+        lines.map(|line| line.split("] ").last().unwrap_or(line).to_owned()).collect::<Vec<_>>()
+    };
+    let (theirs, ours) = both(words);
+    assert_eq!(theirs.len(), 7, "{theirs:?}");
+    assert_eq!(theirs, ours);
+}
+
+#[test]
+fn faults_of_a_configuration_are_in_the_log_too() {
+    let (theirs, ours) = both(|place, program| {
+        place.run(program, &["-t", "-c", "bad.yml", "-o", "log"]);
+        assert!(!place.path("log").exists(), "a test leaves no log");
+        assert_eq!(place.run(program, &["-c", "bad.yml", "-o", "log"]).code, 1);
+        fs::read_to_string(place.path("log")).expect("it was made").contains("timeout")
+    });
+    assert_eq!((theirs, ours), (true, true));
+}
+
+#[test]
+fn an_empty_name_of_the_log_is_standard_error() {
+    both(|place, program| {
+        let port = place.statistics.number().to_string();
+        let words = ["-c", "good.yml", "-a", "127.0.0.1", "-s", &port, "-o", ""];
+        let _process = place.spawn(program, &words);
+        let errors = || fs::read_to_string(place.path("stderr")).expect("it was made");
+        support::wait_until("it says so", || errors().contains("started on pid"));
+    });
 }
 
 #[test]
@@ -185,7 +265,7 @@ struct Difference {
     ours: &'static str,
 }
 
-const DIFFERENCES: [Difference; 5] = [
+const DIFFERENCES: [Difference; 17] = [
     Difference {
         row: "SIGINT",
         show: |place, program| ended_by(place, program, libc::SIGINT),
@@ -222,6 +302,121 @@ const DIFFERENCES: [Difference; 5] = [
         theirs: "1 silent",
         ours: "1 named",
     },
+    Difference {
+        row: "`-d` when it cannot start (an address in use, a pid file)",
+        show: |place, program| {
+            let words = place.serving(&["-d", "-p", "/nonexistent/pid"]);
+            place.run(program, &as_words(&words)).code.to_string()
+        },
+        theirs: "0",
+        ours: "1",
+    },
+    Difference {
+        row: "a pid file of a running process",
+        show: pid_file_of_two,
+        theirs: "gone",
+        ours: "kept",
+    },
+    Difference {
+        row: "what the pid file says",
+        show: |place, program| {
+            let (daemon, text) = daemon(place, program);
+            format!("{:?}", text.replace(&daemon.id().to_string(), "1"))
+        },
+        theirs: "\"1\"",
+        ours: "\"1\\n\"",
+    },
+    Difference {
+        row: "`-p` in the foreground",
+        show: |place, program| {
+            let words = place.serving(&["-p", "pid"]);
+            let _process = place.spawn(program, &as_words(&words));
+            place.wait_until_it_listens();
+            if place.path("pid").exists() { "written" } else { "none" }.to_owned()
+        },
+        theirs: "none",
+        ours: "written",
+    },
+    Difference {
+        row: "SIGSEGV",
+        show: |place, program| {
+            let code = ended_by(place, program, libc::SIGSEGV);
+            let log = fs::read_to_string(place.path("log")).expect("it was made");
+            format!("{code} {}", if log.contains("SIGSEGV") { "traced" } else { "silent" })
+        },
+        theirs: "-11 traced",
+        ours: "-11 silent",
+    },
+    Difference {
+        row: "numbers of flags beyond 2147483647",
+        show: |place, program| {
+            let code = |flag, number| {
+                place.run(program, &["-t", "-c", "good.yml", flag, number]).code.to_string()
+            };
+            let codes = [("-s", "4294989518"), ("-i", "4294967296"), ("-m", "4294967808")];
+            codes.map(|(flag, number)| code(flag, number)).concat()
+        },
+        theirs: "000",
+        ours: "111",
+    },
+    Difference {
+        row: "a long flag that does not exist",
+        show: |place, program| {
+            let said = place.run(program, &["--nope"]);
+            format!("{} {}", said.code, said.text.contains("--nope"))
+        },
+        theirs: "1 false",
+        ours: "1 true",
+    },
+    Difference {
+        row: "`-h`, `-D`",
+        show: |place, program| {
+            let begin = |flag| place.run(program, &[flag]).text.starts_with("This is ");
+            format!("{} {}", begin("-h"), begin("-D"))
+        },
+        theirs: "true true",
+        ours: "false false",
+    },
+    Difference {
+        row: "`-V`",
+        show: |place, program| place.run(program, &["-V"]).text,
+        theirs: "This is nutcracker-0.5.0\nasync event backend: epoll\n\n",
+        ours: concat!("This is ringcracker-", env!("CARGO_PKG_VERSION"), "\n"),
+    },
+    Difference {
+        row: "defaults of `-c`, `-o`, `-p` in Debian's package",
+        show: |place, program| place.run(program, &["-t"]).text.contains("/etc/").to_string(),
+        theirs: "true",
+        ours: "false",
+    },
+    Difference {
+        row: "lines of the log",
+        show: |place, program| {
+            ended_by(place, program, libc::SIGTERM);
+            let log = fs::read_to_string(place.path("log")).expect("it was made");
+            let time = log.split(' ').next().unwrap_or_default();
+            time.replace(|c: char| c.is_ascii_digit(), "0")
+        },
+        theirs: "[0000-00-00",
+        ours: "0000-00-00T00:00:00.000Z",
+    },
+    Difference {
+        row: "a socket for statistics that an earlier run left",
+        show: |place, program| {
+            let path = place.path("stats.sock");
+            drop(UnixListener::bind(&path).expect("a free name"));
+            let words = ["-c", "good.yml", "-o", "log", "-a", path.to_str().expect("text")];
+            let mut process = place.spawn(program, &words);
+            let mut ended = false;
+            support::wait_until("it serves, or ends", || {
+                ended = process.ended().is_some();
+                ended || UnixStream::connect(&path).is_ok()
+            });
+            if ended { "refused" } else { "replaced" }.to_owned()
+        },
+        theirs: "refused",
+        ours: "replaced",
+    },
 ];
 
 #[test]
@@ -234,10 +429,12 @@ fn deliberate_differences_are_as_the_migration_page_has_them() {
     }
 }
 
+fn as_words(words: &[String]) -> Vec<&str> {
+    words.iter().map(String::as_str).collect()
+}
+
 fn ended_by(place: &Place, program: &Path, number: i32) -> String {
-    let words = place.serving(&[]);
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    let mut process = place.spawn(program, &words);
+    let mut process = place.spawn(program, &as_words(&place.serving(&[])));
     place.wait_until_it_listens();
     // Listening, it may not hear signals yet; once it logs one, it does.
     process.signal(libc::SIGUSR1);
@@ -248,22 +445,40 @@ fn ended_by(place: &Place, program: &Path, number: i32) -> String {
     process.exit_code().to_string()
 }
 
-fn pid_file_after(place: &Place, program: &Path) -> String {
+/// Starts a daemon with a pid file. Returns what the file says, too.
+fn daemon(place: &Place, program: &Path) -> (Daemon, String) {
     let pid_file = place.path("pid");
     let words = place.serving(&["-d", "-p", "pid"]);
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    assert_eq!(place.spawn(program, &words).exit_code(), 0);
+    assert_eq!(place.spawn(program, &as_words(&words)).exit_code(), 0);
     let mut daemon = None;
     support::wait_until("the pid file is written", || {
         daemon = Daemon::named_in(&pid_file);
         daemon.is_some()
     });
-    let daemon = daemon.expect("it is written");
     place.wait_until_it_listens();
+    (daemon.expect("it is written"), fs::read_to_string(pid_file).expect("it is there"))
+}
+
+fn pid_file_after(place: &Place, program: &Path) -> String {
+    let (daemon, _) = daemon(place, program);
     signal(daemon.id(), libc::SIGTERM);
     support::wait_until("it has ended", || !daemon.runs());
     place.wait_until_it_is_gone();
-    if pid_file.exists() { "left".to_owned() } else { "gone".to_owned() }
+    if place.path("pid").exists() { "left".to_owned() } else { "gone".to_owned() }
+}
+
+/// What becomes of the pid file of a daemon when a second one is started by mistake, which ends as
+/// the address is in use.
+fn pid_file_of_two(place: &Place, program: &Path) -> String {
+    let (first, text) = daemon(place, program);
+    let log = || fs::read_to_string(place.path("log")).expect("it was made");
+    place.spawn(program, &as_words(&place.serving(&["-d", "-p", "pid"]))).exit_code();
+    support::wait_until("the second has ended", || {
+        log().contains("rabbit done") || log().contains("is running and has it")
+    });
+    assert!(first.runs());
+    let kept = fs::read_to_string(place.path("pid")).is_ok_and(|now| now == text);
+    if kept { "kept".to_owned() } else { "gone".to_owned() }
 }
 
 fn names_the_fault(said: &Said) -> &'static str {

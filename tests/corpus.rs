@@ -8,7 +8,7 @@ mod naive;
 use naive::{Random, Seen};
 use ringcracker::limits::INLINE_BYTES_MAX;
 use ringcracker::proto::resp::{BadReply, ReplyParser, ReplyStep, RequestParser};
-use ringcracker::proto::{BadRequest, Parsed, commands};
+use ringcracker::proto::{BadRequest, Parsed, RespVersion, commands};
 
 /// What the request parser says about bytes that come in these pieces.
 fn requests(pieces: &[&[u8]]) -> Vec<Seen> {
@@ -68,7 +68,17 @@ fn described(parser: &RequestParser, raw: &[u8]) -> Seen {
 
 /// What the reply parser says about bytes that come in these pieces.
 fn replies(pieces: &[&[u8]]) -> Vec<Seen> {
+    replies_in(RespVersion::Two, pieces)
+}
+
+/// The same, of a server that speaks RESP3.
+fn replies3(pieces: &[&[u8]]) -> Vec<Seen> {
+    replies_in(RespVersion::Three, pieces)
+}
+
+fn replies_in(version: RespVersion, pieces: &[&[u8]]) -> Vec<Seen> {
     let mut parser = ReplyParser::new();
+    parser.speak(version);
     parser.record_elements(true);
     let mut seen = Vec::new();
     let mut before = 0;
@@ -88,6 +98,12 @@ fn replies(pieces: &[&[u8]]) -> Vec<Seen> {
                     let elements = parser.elements().iter().map(|&end| end as usize).collect();
                     let first = parser.first_byte();
                     seen.push(Seen::Reply { first, len: before + end, start, elements });
+                    before = 0;
+                    rest = &rest[end..];
+                }
+                ReplyStep::Push { end } => {
+                    assert_eq!(parser.len(), (before + end) as u64);
+                    seen.push(Seen::Push(before + end));
                     before = 0;
                     rest = &rest[end..];
                 }
@@ -317,6 +333,70 @@ fn bad_replies_are_bad_at_every_cut() {
     assert_eq!(replies(&[b"*2\r\n*1\r\n$3\r\nab"]), [Seen::Unfinished(14)]);
 }
 
+#[test]
+fn replies_of_resp3_survive_every_cut() {
+    let replies_good = [
+        "_\r\n",
+        "#t\r\n",
+        "#f\r\n",
+        ",1.5\r\n",
+        ",nan\r\n",
+        "(3492890328409238509324850943850943825024385\r\n",
+        "!9\r\nERR no\r\nx\r\n",
+        "=8\r\ntxt:a\r\nb\r\n",
+        "%0\r\n",
+        "~0\r\n",
+        "%2\r\n+a\r\n:1\r\n$1\r\nb\r\n%1\r\n_\r\n~2\r\n#t\r\n,1\r\n",
+        "*3\r\n_\r\n$1\r\na\r\n(1\r\n",
+        "|1\r\n+key\r\n%1\r\n+a\r\n,0.5\r\n*2\r\n:1\r\n|1\r\n+ttl\r\n:9\r\n:2\r\n",
+        "|0\r\n|0\r\n+OK\r\n",
+        "$-1\r\n",
+        "*-1\r\n",
+    ];
+    for reply in replies_good {
+        let seen = cut_everywhere(replies3, reply.as_bytes());
+        assert_eq!(seen, naive::replies3(reply.as_bytes()), "{reply:?}");
+        assert_eq!(seen.len(), 2, "{reply:?}");
+        assert!(matches!(seen[0], Seen::Reply { .. }), "{reply:?}");
+    }
+    let push = ">3\r\n+message\r\n$1\r\nc\r\n*1\r\n_\r\n";
+    let pipeline = replies_good.join(push);
+    let seen = cut_everywhere(replies3, pipeline.as_bytes());
+    assert_eq!(seen, naive::replies3(pipeline.as_bytes()));
+    assert_eq!(seen.iter().filter(|one| **one == Seen::Push(push.len())).count(), 15);
+}
+
+#[test]
+fn bad_replies_of_resp3_are_bad_at_every_cut() {
+    let cases = [
+        ("_x\r\n", BadReply::End),
+        ("_\rx", BadReply::End),
+        ("#x\r\n", BadReply::Boolean),
+        ("#tt\r\n", BadReply::End),
+        (",1.5\rx", BadReply::End),
+        ("!-1\r\n", BadReply::Length),
+        ("=-1\r\n", BadReply::Length),
+        ("%-1\r\n", BadReply::Length),
+        ("~-1\r\n", BadReply::Length),
+        (">-1\r\n", BadReply::Length),
+        ("|-1\r\n", BadReply::Length),
+        ("$?\r\n", BadReply::Length),
+        ("*?\r\n", BadReply::Length),
+        ("%01\r\n", BadReply::Length),
+        ("!3\r\nabcd\r\n", BadReply::End),
+        ("*1\r\n>1\r\n+a\r\n", BadReply::Type(b'>')),
+        ("|1\r\n>1\r\n", BadReply::Type(b'>')),
+        (".\r\n", BadReply::Type(b'.')),
+        (";1\r\nx\r\n", BadReply::Type(b';')),
+    ];
+    for (bytes, fault) in cases {
+        let bytes = ["+OK\r\n", bytes].concat();
+        let seen = cut_everywhere(replies3, bytes.as_bytes());
+        assert_eq!(seen[1], Seen::BadReply(fault), "{bytes:?}");
+        assert_eq!(seen, naive::replies3(bytes.as_bytes()), "{bytes:?}");
+    }
+}
+
 /// Random pipelines, cut at random, half of them with a few bytes changed.
 fn random(
     parse: fn(&[&[u8]]) -> Vec<Seen>,
@@ -358,4 +438,9 @@ fn random_pipelines_of_requests_agree_with_the_naive_parser() {
 #[test]
 fn random_pipelines_of_replies_agree_with_the_naive_parser() {
     random(replies, naive::replies, |random, into| naive::random_reply(random, into, 0));
+}
+
+#[test]
+fn random_pipelines_of_replies_of_resp3_agree_with_the_naive_parser() {
+    random(replies3, naive::replies3, |random, into| naive::random_reply3(random, into, 0));
 }

@@ -83,17 +83,22 @@ fn everybody_may_connect_to_the_unix_socket_of_a_daemon_as_with_nutcracker() {
     use std::os::unix::fs::PermissionsExt;
     let (server, place) = (Redis::start(), Place::new());
     let path = place.directory.path().join("proxy.sock");
+    let statistics = place.directory.path().join("stats.sock");
     for (listen, mode) in
         [(path.display().to_string(), 0o777), (format!("{} 0600", path.display()), 0o600)]
     {
         let config = pool("alpha", &listen, &[server.line()], &[]);
-        let mut started = place.options(Start::with_config(&config), &["-d"]).spawn();
+        let words = ["-d", "-s", "1", "-a", statistics.to_str().expect("text")];
+        let mut started = place.options(Start::with_config(&config), &words).spawn();
         let daemon = daemon_of(&mut started, &place.pid_file());
-        assert_eq!(fs::metadata(&path).expect("it is there").permissions().mode() & 0o777, mode);
+        for (path, mode) in [(&path, mode), (&statistics, 0o777)] {
+            let metadata = fs::metadata(path).expect("it is there");
+            assert_eq!(metadata.permissions().mode() & 0o777, mode);
+        }
         Client::unix(&path).expect_in_step("served");
         signal(daemon.id(), libc::SIGTERM);
         support::wait_until("the daemon has ended", || !daemon.runs());
-        assert!(!path.exists());
+        assert!(!path.exists() && !statistics.exists());
     }
 }
 

@@ -2,11 +2,13 @@
 
 mod support;
 
+use std::fs;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use support::client::{Client, Reply, command};
 use support::pool;
+use support::process::Port;
 use support::proxy::{Proxy, Start};
 use support::redis::Redis;
 
@@ -157,6 +159,70 @@ fn a_unix_socket_is_removed_at_once_and_only_by_its_owner() {
     assert_eq!(first.exit_code(), 0);
     Client::unix(&path).expect_in_step("the second is there");
     drop(second);
+}
+
+#[test]
+fn a_successor_takes_over_every_name_while_the_last_clients_are_served() {
+    let server = Redis::start();
+    let directory = tempfile::tempdir().expect("a directory");
+    let (pid_file, ports) = (directory.path().join("pid"), [Port::free(), Port::free()]);
+    let listen = format!("127.0.0.1:{}", ports[0].number());
+    let config = pool("alpha", &listen, &[server.line()], &[]);
+    let statistics = ports[1].number().to_string();
+    let start = || {
+        let words = ["--drain-seconds", "30", "-a", "127.0.0.1", "-s", &statistics, "-p"];
+        let start = Start::with_config(&config).options(&words);
+        start.options(&[pid_file.to_str().expect("text")])
+    };
+    let says = |proxy: &Proxy| {
+        let text = fs::read_to_string(&pid_file).expect("it is there");
+        assert_eq!(text, format!("{}\n", proxy.process().id()));
+    };
+    let mut first = start().start();
+    says(&first);
+    let mut client = Client::tcp(ports[0].number());
+    client.call(&["SET", "a", "1"]);
+    server.process().stop();
+    client.send(&command(&["GET", "a"]));
+    Client::tcp(ports[0].number()).expect_in_step("the request was read");
+    // A reader who holds on to the statistics keeps nobody from having their port.
+    let mut reader = Client::tcp(ports[1].number());
+    assert!(reader.try_line().expect("it is told").starts_with(b"{"));
+
+    first.process().signal(libc::SIGTERM);
+    // It need not be waited for: what it lets go in these moments is tried again.
+    let mut second = start().start();
+    says(&second);
+    let (report, _) = Client::tcp(ports[1].number()).read_to_end();
+    let report = String::from_utf8(report).expect("text");
+    assert!(report.contains("\"total_connections\":1,"), "it has its listener only: {report}");
+    assert!(first.process_mut().ended().is_none(), "it owes a reply");
+    server.process().resume();
+    client.expect(b"$1\r\n1\r\n");
+    client.expect_end();
+    assert_eq!(first.exit_code(), 0);
+
+    says(&second);
+    Client::tcp(ports[0].number()).exchange(&command(&["GET", "a"]), b"$1\r\n1\r\n");
+    let mut third = start().spawn();
+    assert_eq!(third.exit_code(), 1);
+    says(&second);
+    second.process().signal(libc::SIGTERM);
+    assert_eq!(second.exit_code(), 0);
+    assert!(!pid_file.exists(), "it is left");
+}
+
+#[test]
+fn nobody_is_told_statistics_once_a_drain_begins() {
+    let (server, mut proxy, _client) = held_up(&["--drain-seconds", "30"]);
+    assert!(Client::try_tcp(proxy.stats_port()).is_ok());
+    proxy.process().signal(libc::SIGTERM);
+    support::wait_until("the statistics are refused", || {
+        Client::try_tcp(proxy.stats_port()).is_err()
+    });
+    assert!(proxy.process_mut().ended().is_none(), "it owes a reply");
+    server.process().resume();
+    assert_eq!(proxy.exit_code(), 0);
 }
 
 #[test]

@@ -52,12 +52,17 @@ impl Pair {
     }
 
     fn proxy(&self, program: Option<&str>, limit: u32) -> Start {
+        let start = self.proxy_with(limit, &[]);
+        program.into_iter().fold(start, Start::program)
+    }
+
+    /// Ours, with further lines.
+    fn proxy_with(&self, limit: u32, lines: &[&str]) -> Start {
         let servers = [0, 1].map(|number| self.servers[number].named(NAMES[number]));
         let limit = format!("server_failure_limit: {limit}");
         let retry = format!("server_retry_timeout: {}", RETRY.as_millis());
-        let lines = ["auto_eject_hosts: true", &limit, &retry];
-        let start = Start::with_pool(&servers, &lines);
-        program.into_iter().fold(start, Start::program)
+        let ejects = ["auto_eject_hosts: true", &limit, &retry];
+        Start::with_pool(&servers, &[&ejects[..], lines].concat())
     }
 }
 
@@ -96,6 +101,11 @@ impl Timeline {
         let seen = self.seen.iter();
         seen.map(|(reply, _, count)| (reply.clone(), is_error(reply).then_some(*count))).collect()
     }
+}
+
+/// What the statistics port says.
+fn report(proxy: &Proxy) -> String {
+    String::from_utf8_lossy(&Client::tcp(proxy.stats_port()).read_to_end().0).into_owned()
 }
 
 fn refused() -> Reply {
@@ -209,6 +219,35 @@ fn all_workers_count_together_and_leave_a_server_out_together() {
             client.call(&["GET", &pair.keys[1]]) == Reply::bulk("two")
         });
     }
+}
+
+#[test]
+fn a_restart_is_one_failure_however_many_connections_it_ends() {
+    let mut pair = Pair::start();
+    let start = pair.proxy_with(2, &["server_connections: 4"]);
+    let proxy = start.options(&["--workers", "2"]).start();
+    let mut clients: Vec<Client> = (0..8).map(|_| proxy.client()).collect();
+    let get = command(&["GET", &pair.keys[1]]);
+    let mut ask_all = || clients.iter_mut().for_each(|c| c.exchange(&get, b"$3\r\ntwo\r\n"));
+    let ended = |count: usize| format!("\"server_eof\":{count},");
+    ask_all();
+    let killed = pair.servers[1].client().call(&["CLIENT", "KILL", "TYPE", "normal"]);
+    assert_eq!(killed, Reply::Integer(8), "each worker has four connections");
+    wait_until("all have ended", || report(&proxy).contains(&ended(8)));
+    ask_all();
+    pair.kill(1);
+    wait_until("all have ended again", || report(&proxy).contains(&ended(16)));
+    pair.restart(1);
+    ask_all();
+    assert!(!proxy.log().contains("is ejected"), "{}", proxy.log());
+    // An outage is the end of them all and the first refusal.
+    pair.kill(1);
+    wait_until("all have ended for good", || report(&proxy).contains(&ended(24)));
+    clients[0].exchange(&get, REFUSED);
+    for client in &mut clients {
+        client.exchange(&get, b"$3\r\none\r\n");
+    }
+    assert_eq!(proxy.log().matches("is ejected").count(), 1, "{}", proxy.log());
 }
 
 #[test]

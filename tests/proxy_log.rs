@@ -44,8 +44,8 @@ fn ttin_and_ttou_change_the_level_up_to_its_ends() {
 fn user_signals_are_logged_and_a_broken_pipe_is_ignored() {
     let server = Redis::start();
     let proxy = Proxy::start(&[server.line()], &[]);
-    signal_and_see(&proxy, libc::SIGUSR1, "signal SIGUSR1 received", 1);
-    signal_and_see(&proxy, libc::SIGUSR2, "signal SIGUSR2 received", 1);
+    signal_and_see(&proxy, libc::SIGUSR1, "signal 10 (SIGUSR1) received", 1);
+    signal_and_see(&proxy, libc::SIGUSR2, "signal 12 (SIGUSR2) received", 1);
     proxy.process().signal(libc::SIGPIPE);
     proxy.client().expect_in_step("it goes on");
 }
@@ -76,7 +76,7 @@ fn a_log_is_rotated_under_load() {
         });
         proxy.process().signal(libc::SIGUSR1);
         support::wait_until("the new one is written", || {
-            proxy.log().contains("signal SIGUSR1 received")
+            proxy.log().contains("signal 10 (SIGUSR1) received")
         });
         let old = fs::read_to_string(rotated).expect("readable");
         assert!(old.contains("reopening log file"), "{old}");
@@ -154,7 +154,7 @@ fn lines_lost_to_a_full_disk_are_counted_once_there_is_room() {
     support::wait_until("the loss is told", || text().contains(" log lines lost\n"));
     proxy.process().signal(libc::SIGUSR2);
     support::wait_until("lines are whole again", || {
-        text().lines().any(|line| line.ends_with("[INFO] signal SIGUSR2 received"))
+        text().lines().any(|line| line.ends_with("[INFO] signal 12 (SIGUSR2) received"))
     });
 }
 

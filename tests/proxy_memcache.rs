@@ -120,6 +120,12 @@ const SAME: &[&str] = &[
     "verbosity\r\n",
     "verbosity 1\r\n",
     "verbosity 1 noreply\r\n",
+    "verbosity x\r\n",
+    "verbosity x noreply\r\n",
+    "verbosity -1\r\n",
+    "verbosity 1 x\r\n",
+    "verbosity x 1\r\n",
+    "verbosity 4294967296\r\n",
     "\r\n",
     "\n",
     " \r\n",
@@ -315,7 +321,7 @@ fn a_dead_server_is_an_error_line_and_the_connection_stays() {
     answers(&mut client, format!("get {}\r\n", keys.join(" ")).as_bytes());
     let refused = b"SERVER_ERROR Connection refused\r\n";
     client.exchange(format!("get {}\r\n", keys.join(" ")).as_bytes(), refused);
-    client.exchange(b"flush_all\r\n", refused);
+    client.exchange(b"flush_all\r\n", b"SERVER_ERROR server1: Connection refused\r\n");
     for (key, is_dead) in keys.iter().zip(on_second) {
         let found: &[u8] = if is_dead { refused } else { b"END\r\n" };
         client.exchange(format!("get {key}\r\n").as_bytes(), found);

@@ -113,6 +113,31 @@ fn a_listen_socket_in_a_missing_directory_is_named() {
 }
 
 #[test]
+fn a_start_that_fails_disturbs_nobody() {
+    let server = Redis::start();
+    let (shared, taken) = (Port::free(), TcpListener::bind("127.0.0.1:0").expect("a free port"));
+    let listen = format!("127.0.0.1:{}", shared.number());
+    let config = pool("alpha", &listen, &[server.line()], &["reuseport: true"]);
+    let first = Start::with_config(&config).start();
+    let taken = taken.local_addr().expect("bound");
+    let second = pool("beta", &taken.to_string(), &[server.line()], &[]);
+    let statistics = taken.port().to_string();
+    for start in [
+        Start::with_config(&(config.clone() + &second)),
+        Start::with_config(&config).options(&["-a", "127.0.0.1", "-s", &statistics]),
+        Start::with_config(&config).options(&["-p", "/nonexistent/directory/proxy.pid"]),
+    ] {
+        let mut failing = start.spawn();
+        // Were the port listened on for a moment, some of these would come to the wrong process.
+        while failing.process_mut().ended().is_none() {
+            Client::tcp(shared.number()).expect_in_step("served by the first");
+        }
+        assert_eq!(failing.exit_code(), 1);
+    }
+    drop(first);
+}
+
+#[test]
 fn too_few_descriptors_to_begin_with_are_named() {
     let start = Start::with_pool(&["127.0.0.1:1:1".to_owned()], &[]);
     let mut proxy = start.descriptors(5).spawn();

@@ -3,7 +3,10 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -202,6 +205,15 @@ impl Side {
         }
         let mut silent = self.client("silent");
         silent.send(&[command(&["GET", "a"]), command(&["GET", "bc"])].concat());
+        // A client that is lost while it is owed a reply, but has ended its side before.
+        let mut vanishes = self.client("silent");
+        vanishes.send(&command(&["GET", "a"]));
+        vanishes.shutdown_write();
+        // Its end is read before anything that is sent later.
+        for _ in 0..2 {
+            open[0].call(&["PING"]);
+        }
+        vanishes.reset();
         let mut deaf = self.client("deaf");
         deaf.send(&command(&["GET", "first"]));
         deaf.send(&command(&["SET", "large", &"x".repeat(16 << 20)]));
@@ -265,8 +277,10 @@ fn all_figures_are_nutcrackers_after_the_same_traffic() {
         ("ends/fake/server_eof", 2),
         ("resets/fake/server_err", 2),
         ("bad/fake/server_err", 2),
-        ("silent/fake/out_queue", 2),
-        ("silent/fake/out_queue_bytes", 41),
+        ("silent/client_eof", 1),
+        ("silent/client_err", 0),
+        ("silent/fake/out_queue", 3),
+        ("silent/fake/out_queue_bytes", 61),
         ("deaf/fake/in_queue", 1),
         ("second/fake/requests", 2),
         ("second/fake/responses", 1),
@@ -303,6 +317,63 @@ fn the_report_has_nutcrackers_layout_with_our_counters_behind() {
     assert!(added.starts_with(",\"ringcracker_clients\":N, \"ringcracker_"), "{added}");
     assert!(added.ends_with(":N}\n"), "{added}");
     assert!(added.matches('"').count() == 2 * added.matches("\"ringcracker_").count(), "{added}");
+}
+
+/// What a program that serves its statistics on a unix socket answers there.
+fn report_on(path: &Path) -> String {
+    let (bytes, _) = Client::unix(path).read_to_end();
+    String::from_utf8(bytes).expect("a report is text")
+}
+
+/// One that serves its statistics at a path.
+fn start_at(path: &Path) -> Start {
+    let start = Start::with_pool(&["127.0.0.1:1:1".to_owned()], &[]);
+    start.options(&["-s", "1", "-a", path.to_str().expect("text")])
+}
+
+#[test]
+fn statistics_on_a_unix_socket_are_nutcrackers() {
+    let directory = tempfile::tempdir().expect("a directory");
+    // What follows a space is part of the path here, and no permission.
+    let path = directory.path().join("stats.sock 0600");
+    let mut theirs = start_at(&path).program("nutcracker").start();
+    let (their_report, their_mode) = (report_on(&path), mode_of(&path));
+    theirs.process().signal(libc::SIGTERM);
+    assert_eq!(theirs.exit_code(), -libc::SIGTERM);
+    // It leaves the socket behind, and does not start where there is one.
+    let mut again = start_at(&path).program("nutcracker").spawn();
+    assert_eq!(again.exit_code(), 1);
+    let mut ours = start_at(&path).start();
+    let report = skeleton(&report_on(&path));
+    let shared = skeleton(&their_report);
+    assert!(report.starts_with(shared.strip_suffix("}\n").expect("it ends so")), "{report}");
+    assert_eq!(mode_of(&path), their_mode);
+    ours.process().signal(libc::SIGTERM);
+    assert_eq!(ours.exit_code(), 0);
+    assert!(!path.exists());
+}
+
+#[test]
+fn only_a_socket_that_nobody_serves_is_removed_for_statistics() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("stats.sock");
+    let first = start_at(&path).start();
+    let precious = directory.path().join("precious");
+    fs::write(&precious, "data").expect("writable");
+    for taken in [&path, &precious] {
+        let mut second = start_at(taken).spawn();
+        assert_eq!(second.exit_code(), 1);
+        let errors = second.errors();
+        assert!(errors.contains(taken.to_str().expect("text")), "{errors}");
+        assert!(errors.contains("in use"), "{errors}");
+    }
+    assert!(report_on(&path).starts_with('{'));
+    assert_eq!(fs::read(&precious).expect("it is there"), b"data");
+    drop(first);
+}
+
+fn mode_of(path: &Path) -> u32 {
+    fs::metadata(path).expect("it is there").permissions().mode() & 0o777
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   threads stats-0 .. stats-3, each:   accept -> report -> write -> let the peer finish -> close
+//!                                         +--shut down: the thread ends
 //! ```
 //!
 //! Nothing here reaches a worker: the figures are read where workers show them, and whoever
@@ -11,25 +12,36 @@
 //! **Knows nothing of:** requests, pools' sockets, rings.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, ToSocketAddrs};
+use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use log::warn;
+use socket2::Socket;
 
-use crate::limits::{STATS_LINGER, STATS_LINGER_BYTES_MAX, STATS_READERS_MAX, STATS_WRITE_TIME};
+use crate::limits::{
+    STATS_LINGER, STATS_LINGER_BYTES_MAX, STATS_READERS_MAX, STATS_WAITING_MAX, STATS_WRITE_TIME,
+};
 use crate::stats::{Head, Layout};
 use crate::sys::process;
+use crate::sys::sockets::{self, Bound, ListenOn, ListenOptions};
 use crate::worker::Shared;
 
-/// A statistics port that listens.
+/// The address of the statistics, which is taken, and where nobody can connect yet.
 pub struct StatsPort {
-    listener: TcpListener,
+    bound: Bound,
 }
+
+/// The statistics port while it answers.
+pub struct Reporting(Arc<Reporter>);
 
 /// What the threads share.
 struct Reporter {
-    listener: TcpListener,
+    listener: Socket,
+    /// Nobody is answered any more.
+    over: AtomicBool,
     layout: Layout,
     shared: Arc<Shared>,
     source: String,
@@ -37,19 +49,36 @@ struct Reporter {
 }
 
 impl StatsPort {
-    /// Listens on `address`, a host's name or number, and `port`. Nobody is answered yet.
+    /// Takes `address`, which is a host's name or number, with `port`, or the path of a unix
+    /// socket with the permissions `mode`, if any. A socket that an earlier run left there is
+    /// removed.
     ///
     /// Errors: the host has no address, or bind(2)'s: the port is taken, or not ours to take.
-    pub fn open(address: &str, port: u16) -> io::Result<Self> {
-        Ok(Self { listener: TcpListener::bind((address, port))? })
+    pub fn bind(address: &str, port: u16, mode: Option<u32>) -> io::Result<Self> {
+        if let Some(path) = unix_path(address) {
+            return Self::bind_to(&ListenOn::Unix { path: path.to_path_buf(), mode });
+        }
+        let mut failed = io::Error::from(ErrorKind::NotFound);
+        for address in (address, port).to_socket_addrs()? {
+            match Self::bind_to(&ListenOn::Inet(address)) {
+                Ok(port) => return Ok(port),
+                Err(why) => failed = why,
+            }
+        }
+        Err(failed)
     }
 
-    /// Answers from now on, as long as the process runs. To be called after signals are blocked.
+    fn bind_to(address: &ListenOn) -> io::Result<Self> {
+        Ok(Self { bound: sockets::bind(address, ListenOptions::default())? })
+    }
+
+    /// Answers from now on. To be called after signals are blocked.
     ///
-    /// Errors: a thread cannot be started.
-    pub fn serve(self, layout: Layout, shared: Arc<Shared>) -> io::Result<()> {
+    /// Errors: another process was faster to listen, or a thread cannot be started.
+    pub fn serve(self, layout: Layout, shared: Arc<Shared>) -> io::Result<Reporting> {
         let reporter = Arc::new(Reporter {
-            listener: self.listener,
+            listener: self.bound.listen_blocking(STATS_WAITING_MAX)?,
+            over: AtomicBool::new(false),
             layout,
             shared,
             source: process::host_name(),
@@ -60,18 +89,36 @@ impl StatsPort {
             let thread = std::thread::Builder::new().name(format!("stats-{number}"));
             thread.spawn(move || reporter.run())?;
         }
-        Ok(())
+        Ok(Reporting(reporter))
     }
+}
+
+impl Reporting {
+    /// Lets go of the address at once, for another process. Who has connected is still answered;
+    /// who waits to be is reset.
+    pub fn end(self) {
+        self.0.over.store(true, Ordering::Relaxed);
+        // It wakes the threads, and the last of them closes the socket. An error means that it
+        // does not listen, which is what is asked for.
+        let _ = self.0.listener.shutdown(Shutdown::Both);
+    }
+}
+
+/// The path, if the address of the statistics is that of a unix socket: it begins with a slash.
+pub fn unix_path(address: &str) -> Option<&Path> {
+    address.starts_with('/').then(|| Path::new(address))
 }
 
 impl Reporter {
     fn run(&self) {
         let mut logged: Option<Instant> = None;
-        loop {
+        while !self.over.load(Ordering::Relaxed) {
             match self.listener.accept() {
                 // A reader that fails has gone, or takes nothing: that is its own affair.
                 Ok((stream, _)) => drop(self.answer(&stream)),
                 Err(why) if why.kind() == ErrorKind::ConnectionAborted => {}
+                // What its end is woken with.
+                Err(_) if self.over.load(Ordering::Relaxed) => {}
                 // Most likely there is no descriptor left; at once would be a busy loop.
                 Err(why) => {
                     if logged.is_none_or(|last| last.elapsed() >= LOG_INTERVAL) {
@@ -86,7 +133,7 @@ impl Reporter {
 
     /// Writes the report, and then reads what the peer has sent until it has finished too: a
     /// close with something unread would reset the connection, and the report with it.
-    fn answer(&self, stream: &TcpStream) -> io::Result<()> {
+    fn answer(&self, stream: &Socket) -> io::Result<()> {
         write_within(stream, self.report().as_bytes(), STATS_WRITE_TIME)?;
         stream.shutdown(Shutdown::Write)?;
         let until = Instant::now() + STATS_LINGER;
@@ -124,7 +171,7 @@ impl Reporter {
 
 /// Writes all of `bytes`, or fails with `TimedOut`: a peer that takes a byte now and then gets no
 /// more time than one that takes none.
-fn write_within(mut stream: &TcpStream, mut bytes: &[u8], limit: Duration) -> io::Result<()> {
+fn write_within(mut stream: &Socket, mut bytes: &[u8], limit: Duration) -> io::Result<()> {
     let until = Instant::now() + limit;
     while !bytes.is_empty() {
         stream.set_write_timeout(Some(time_left(until)?))?;
@@ -154,6 +201,8 @@ const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests {
+    use std::net::{TcpListener, TcpStream};
+
     use super::*;
 
     #[test]
@@ -161,7 +210,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("bound");
         let _reader = TcpStream::connect(address).expect("listening");
-        let (stream, _) = listener.accept().expect("connected");
+        let stream = Socket::from(listener.accept().expect("connected").0);
         let limit = Duration::from_millis(50);
         let begin = Instant::now();
         let why =
@@ -172,6 +221,6 @@ mod tests {
 
     #[test]
     fn a_host_without_an_address_is_refused() {
-        assert!(StatsPort::open("no such host", 1).is_err());
+        assert!(StatsPort::bind("no such host", 1, None).is_err());
     }
 }

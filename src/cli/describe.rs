@@ -21,7 +21,7 @@ const POOL: [(&str, &str); 6] = [
 const SERVER: [(&str, &str); 13] = [
     ("server_eof", "connections ended by the server"),
     ("server_err", "server connections that failed"),
-    ("server_timedout", "server connections ended for an overdue reply"),
+    ("server_timedout", "server connections ended for an overdue connect or reply"),
     ("server_connections", "connections to the server now"),
     ("server_ejected_at", "when it was last ejected, in microseconds since 1970"),
     ("requests", "requests sent"),

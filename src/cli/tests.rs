@@ -100,6 +100,13 @@ fn the_word_of_an_option_stays_as_it_is() {
 }
 
 #[test]
+fn a_log_without_a_name_is_standard_error() {
+    for words in [&["-o", ""][..], &["--output="], &["-o", "x", "-o", ""]] {
+        assert_eq!(parse_words(words), Ok(defaults()), "{words:?}");
+    }
+}
+
+#[test]
 fn words_of_no_flag_are_kept_apart() {
     let ignored = ["file.yml", "-", "-x", "--"].map(str::to_owned).to_vec();
     let expected = Cli { test_conf: true, ignored, ..defaults() };
@@ -118,7 +125,7 @@ fn workers_are_a_number_or_auto() {
 
 #[test]
 fn help_is_no_fault() {
-    for words in [&["-h"][..], &["--help"], &["-th"]] {
+    for words in [&["-h"][..], &["--help"], &["-th"], &["-ht"], &["-h", "x", "-v6"]] {
         let usage = parse_words(words).unwrap_err();
         assert_eq!(usage.exit_code, 0, "{words:?}");
         assert!(usage.text.starts_with("Usage: ringcracker"), "{}", usage.text);
@@ -136,10 +143,11 @@ fn help_is_no_fault() {
 
 #[test]
 fn what_is_not_understood_is_named_in_nutcrackers_words() {
-    let cases: [(&[&str], &str); 26] = [
+    let cases: [(&[&str], &str); 27] = [
         (&["-x"], "invalid option -- 'x'"),
         (&["-tx"], "invalid option -- 'x'"),
         (&["-té"], "invalid option -- 'é'"),
+        (&["-h", "-v", "loud"], "option -v requires a number"),
         (&["-V", "-x"], "invalid option -- 'x'"),
         (&["--nope"], "invalid option -- '--nope'"),
         (&["--stats=3"], "invalid option -- '--stats'"),
@@ -156,7 +164,7 @@ fn what_is_not_understood_is_named_in_nutcrackers_words() {
         (&["-a"], "option -a requires a string"),
         (&["-c"], "option -c requires a file name"),
         (&["-p"], "option -p requires a file name"),
-        (&["--output="], "option -o requires a file name"),
+        (&["-o"], "option -o requires a file name"),
         (&["-m", "0"], "option -m requires a non-zero number"),
         (&["-m", "x': y"], "option -m requires a non-zero number"),
         (&["-m", "511"], "mbuf chunk size must be between 512 and 16777216 bytes"),

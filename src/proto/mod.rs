@@ -17,8 +17,10 @@ pub mod commands;
 pub mod memcache;
 pub mod resp;
 
+mod expected;
 mod protocol;
 mod request;
 
+pub use expected::{Expected, KeyHash, Replies};
 pub use protocol::{Protocol, ReplyParser, RequestParser, RespVersion};
 pub use request::{BadRequest, Form, KeySpan, Parsed, Request, SPANS_ALWAYS, Span, Words};

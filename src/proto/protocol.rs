@@ -1,7 +1,7 @@
 //! The protocol as a value: one file of pools may have both.
 
 use crate::proto::resp::ReplyStep;
-use crate::proto::{Parsed, Request, memcache, resp};
+use crate::proto::{Expected, Parsed, Request, memcache, resp};
 
 /// What the clients and servers of a pool speak.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -84,6 +84,15 @@ impl ReplyParser {
         }
     }
 
+    /// Which version of RESP the next reply is in; memcached's protocol has none. To be called
+    /// between two replies.
+    pub fn speak(&mut self, version: RespVersion) {
+        match self {
+            Self::Resp(parser) => parser.speak(version),
+            Self::Memcache(_) => {}
+        }
+    }
+
     /// Reads up to the end of the first reply.
     #[inline]
     pub fn parse(&mut self, data: &[u8]) -> ReplyStep {
@@ -102,12 +111,21 @@ impl ReplyParser {
         }
     }
 
-    /// Whether to record where the elements of the next reply end.
+    /// Says what the next reply is to answer. To be called between two replies.
     #[inline]
-    pub fn record_elements(&mut self, on: bool) {
+    pub fn expect(&mut self, expected: Expected) {
         match self {
-            Self::Resp(parser) => parser.record_elements(on),
-            Self::Memcache(parser) => parser.record_elements(on),
+            Self::Resp(parser) => parser.record_elements(expected.elements),
+            Self::Memcache(parser) => parser.expect(expected),
+        }
+    }
+
+    /// Where the reply itself begins that the last call found: behind its attributes.
+    #[inline]
+    pub fn start(&self) -> u32 {
+        match self {
+            Self::Resp(parser) => parser.start(),
+            Self::Memcache(_) => 0,
         }
     }
 

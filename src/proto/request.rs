@@ -2,6 +2,7 @@
 
 use std::ops::{Deref, Range};
 
+use crate::proto::Expected;
 use crate::proto::commands::{Command, Serve, Timeout};
 
 /// What a request parser made of the bytes that it was given.
@@ -111,6 +112,8 @@ pub struct Request {
     pub patterns: Vec<u32>,
     /// The argument behind BLOCK (XREAD); 0: there is none.
     pub(in crate::proto) block_at: u32,
+    /// What may answer it.
+    pub expected: Expected,
     pub(in crate::proto) rewritten: Vec<u8>,
     pub(in crate::proto) form: Form,
 }

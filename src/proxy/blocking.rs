@@ -53,7 +53,7 @@ pub(crate) fn dispatch(
     let mut scratch = Vec::new();
     let text = request.timeout_at().map(|at| request.argument_range(at));
     let wait = wait(timeout, source.slice(text.unwrap_or_default(), &mut scratch));
-    let sequence = pools.enqueue(account, client, key, source);
+    let sequence = pools.enqueue(account, client, key, request.expected, source);
     let server = pools.server_for_output(key);
     server.patience = server.timeout.and_then(|timeout| match wait {
         Wait::For(time) => Some(timeout.saturating_add(time)),

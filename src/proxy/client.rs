@@ -5,6 +5,7 @@ use crate::limits::{Limits, REQUESTS_PER_TURN};
 use crate::proto::{Protocol, RequestParser, RespVersion};
 use crate::proxy::pipeline::Pipeline;
 use crate::proxy::private::Errand;
+use crate::proxy::resp3::Answer;
 use crate::proxy::transaction::Transaction;
 use crate::time::Instant;
 use crate::token::Key;
@@ -74,6 +75,8 @@ pub(crate) struct Account {
     pub(crate) errand: Errand,
     /// What it has begun with MULTI and WATCH.
     pub(crate) transaction: Transaction,
+    /// What is said to its HELLO 3 once the servers have agreed.
+    pub(crate) hello: Option<Answer>,
     /// The server connection whose queue is full.
     pub(crate) blocked_on: Option<Key>,
     /// Whether `Input::partial` is a whole request, which the parser has read and describes, and
@@ -133,6 +136,7 @@ impl Client {
             private: None,
             errand: Errand::None,
             transaction: Transaction::default(),
+            hello: None,
             blocked_on: None,
             parked: false,
             stalled_since: None,

@@ -26,10 +26,12 @@ pub struct Counters {
     pub protocol_errors: u64,
     /// Server connections that failed, for any reason.
     pub server_failures: u64,
-    /// Of those: for a request that was overdue.
+    /// Of those: for a connect, a greeting or a request that was overdue.
     pub server_timeouts: u64,
     /// Of those: for a byte out of place.
     pub server_bad_replies: u64,
+    /// Pushes of servers that nobody had subscribed to.
+    pub server_pushes_dropped: u64,
     /// Times that a client was not read because of a limit.
     pub clients_paused: u64,
     /// Times that a client was held back by a server's full queue.
@@ -44,7 +46,7 @@ pub struct Counters {
 
 impl Counters {
     /// All of them, with their names.
-    pub const fn named(&self) -> [(&'static str, u64); 17] {
+    pub const fn named(&self) -> [(&'static str, u64); 18] {
         [
             ("clients", self.clients),
             ("clients refused", self.clients_refused),
@@ -58,6 +60,7 @@ impl Counters {
             ("server failures", self.server_failures),
             ("server timeouts", self.server_timeouts),
             ("server bad replies", self.server_bad_replies),
+            ("server pushes dropped", self.server_pushes_dropped),
             ("clients paused", self.clients_paused),
             ("clients blocked", self.clients_blocked),
             ("clients over output", self.clients_over_output),

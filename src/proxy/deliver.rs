@@ -6,10 +6,11 @@ use crate::proto::resp::ReplyStep;
 use crate::proxy::client::Client;
 use crate::proxy::gather::Elements;
 use crate::proxy::pipeline::Part;
-use crate::proxy::server::{self, Purpose, Server, WHOLE, Waiter};
+use crate::proxy::pools::Retired;
+use crate::proxy::server::{self, HELLO, Purpose, Server, WHOLE, Waiter};
 use crate::proxy::slots::Slots;
 use crate::proxy::source::Source;
-use crate::proxy::{Phase, Proxy, greeting, private, reject};
+use crate::proxy::{Phase, Proxy, greeting, private, reject, resp3};
 use crate::token::Key;
 
 /// Bytes arrived from a server. Any doubt about whose they are ends the connection.
@@ -21,6 +22,7 @@ pub(crate) fn on_reply_bytes(proxy: &mut Proxy, key: Key, buffer: &mut Buffer) {
             Step::Partial => break,
             Step::Doubt => {
                 proxy.pools.counters.server_bad_replies += 1;
+                proxy.pools.log_doubt(key);
                 return fail_server(proxy, key, Some(Errno(libc::EINVAL)));
             }
         }
@@ -52,12 +54,12 @@ fn next_reply(proxy: &mut Proxy, key: Key, buffer: &mut Buffer, at: usize) -> St
             return Step::Partial;
         }
     }
-    let Some(&waiter) = server.waiters.front() else { return Step::Doubt };
-    if !server.was_handed_over(waiter.start) {
-        return Step::Doubt;
-    }
+    let waiter = server.waiters.front().copied();
+    let Some(waiter) = waiter.filter(|waiter| server.was_handed_over(waiter.start)) else {
+        return resp3::on_unasked(proxy, key, buffer, at);
+    };
     if server.parser.is_idle() {
-        server.parser.record_elements(waiter.elements);
+        server.parser.expect(waiter.expected);
     }
     match server.parser.parse(&buffer[at..]) {
         ReplyStep::Partial => {
@@ -65,6 +67,7 @@ fn next_reply(proxy: &mut Proxy, key: Key, buffer: &mut Buffer, at: usize) -> St
             Step::Partial
         }
         ReplyStep::Bad(_) => Step::Doubt,
+        ReplyStep::Push { end } => resp3::on_push(proxy, key, at + end),
         ReplyStep::Reply { end } => {
             server.waiters.pop_front();
             if server.purpose == Purpose::Probe {
@@ -74,6 +77,10 @@ fn next_reply(proxy: &mut Proxy, key: Key, buffer: &mut Buffer, at: usize) -> St
             let (purpose, first) = (server.purpose, server.parser.first_byte());
             proxy.pools.counters.replies += 1;
             proxy.pools.note_reply(key, buffer, at..at + end);
+            if waiter.fragment == HELLO {
+                resp3::on_agreed(proxy, key, waiter);
+                return Step::Settled { end: at + end };
+            }
             settle(proxy, key, waiter, buffer, at..at + end);
             if let Purpose::Private { owner: Some(owner) } = purpose {
                 private::after_reply(proxy, key, owner, first);
@@ -87,7 +94,9 @@ fn next_reply(proxy: &mut Proxy, key: Key, buffer: &mut Buffer, at: usize) -> St
 /// them: those that nobody waits for, and those that nobody could keep, are thrown away.
 fn keep_partial(proxy: &mut Proxy, key: Key, waiter: Waiter, buffer: &mut Buffer, at: usize) {
     let Some(server) = proxy.pools.servers.find_mut(key) else { return };
-    if waiting_client(&mut proxy.clients, &waiter).is_none() {
+    // Nor does anybody wait for a push.
+    let is_push = server.parser.first_byte() == b'>';
+    if is_push || waiting_client(&mut proxy.clients, &waiter).is_none() {
         server.partial = Chain::new();
         server.parser.forget_elements();
         return;
@@ -128,7 +137,7 @@ fn settle(
     pools.lend(&mut account.output);
     let Some(server) = pools.servers.find_mut(key) else { return };
     let Server { partial, parser, tally, .. } = server;
-    let elements = Elements { start: parser.elements_start(), ends: parser.elements() };
+    let elements = Elements::of(parser);
     let source = Source::new(partial, buffer, range);
     tally.responses += 1;
     tally.response_bytes += source.len() as u64;
@@ -139,13 +148,15 @@ fn settle(
 
 /// Answers a request with an error of ours in place of a server's reply.
 fn settle_error(proxy: &mut Proxy, waiter: Waiter, words: &[u8]) {
+    if waiter.fragment == HELLO {
+        return resp3::on_failed(proxy, waiter, words);
+    }
     let Some(client) = waiting_client(&mut proxy.clients, &waiter) else { return };
     let account = &mut client.account;
     let was_due = account.due();
     let (sequence, part) = (waiter.sequence, part_of(&waiter));
     if account.pipeline.settle_error(sequence, part, words, &mut account.output) {
-        proxy.pools.counters.requests_failed += 1;
-        proxy.pools.figures.pool(account.pool).forward_error += 1;
+        proxy.pools.count_failed_request(account.pool);
     }
     after_settling(proxy, waiter.client(), was_due);
 }
@@ -153,7 +164,7 @@ fn settle_error(proxy: &mut Proxy, waiter: Waiter, words: &[u8]) {
 /// What follows from a client's having been given a reply: its limits are looked at, its output
 /// is flushed, and it may have room for its next requests.
 #[inline]
-fn after_settling(proxy: &mut Proxy, key: Key, was_due: usize) {
+pub(crate) fn after_settling(proxy: &mut Proxy, key: Key, was_due: usize) {
     proxy.after_replies(key, was_due);
     let Some(client) = proxy.clients.find_mut(key) else { return };
     if client.has_more() || client.input.ended {
@@ -197,6 +208,17 @@ pub(crate) fn refuse_server(proxy: &mut Proxy, key: Key, said: &str, reply: &[u8
 
 fn fail_server_saying(proxy: &mut Proxy, key: Key, why: Option<Errno>, words: &[u8]) {
     let retired = proxy.pools.retire(key, why);
+    leave_behind(proxy, retired, words);
+}
+
+/// Ends a server connection that is of no use though its server has not failed. Whoever waits is
+/// answered with `words`.
+pub(crate) fn dismiss_server(proxy: &mut Proxy, key: Key, words: &[u8]) {
+    let retired = proxy.pools.dismiss(key);
+    leave_behind(proxy, retired, words);
+}
+
+fn leave_behind(proxy: &mut Proxy, retired: Retired, words: &[u8]) {
     if let Some(owner) = retired.owner {
         private::on_lost(proxy, owner);
     }
@@ -226,13 +248,16 @@ fn release_blocked(proxy: &mut Proxy, blocked: Vec<Key>) {
 
 /// The client that a reply is for; none if it has gone, or is as good as gone.
 #[inline]
-fn waiting_client<'c>(clients: &'c mut Slots<Client>, waiter: &Waiter) -> Option<&'c mut Client> {
+pub(crate) fn waiting_client<'c>(
+    clients: &'c mut Slots<Client>,
+    waiter: &Waiter,
+) -> Option<&'c mut Client> {
     clients.find_mut(waiter.client()).filter(|client| client.account.phase != Phase::Leaving)
 }
 
 fn part_of(waiter: &Waiter) -> Part {
     match waiter.fragment {
-        WHOLE => Part::Whole,
+        WHOLE | HELLO => Part::Whole,
         number => Part::Fragment(number),
     }
 }

@@ -57,7 +57,7 @@ fn decide(
         return transaction::hold(pools, account, command, request, source);
     }
     match command.serve {
-        Serve::Local(what) => local::answer(pools, account, what, request, source),
+        Serve::Local(what) => local::answer(pools, account, client, what, request, source),
         Serve::Transaction(what) => {
             transaction::dispatch(pools, account, client, what, request, source);
         }
@@ -124,14 +124,14 @@ fn place(
     let keys = request.keys;
     if keys.count == 1 && keys.also == 0 && request.patterns.is_empty() {
         let number = pools.route(account.pool, &source, request.argument_range(keys.first));
-        return forward_or_fail(pools, account, client, number, source);
+        return forward_or_fail(pools, account, client, number, request, source);
     }
     if command.split() == Split::All {
-        return broadcast::broadcast(pools, account, client, None, source);
+        return broadcast::broadcast(pools, account, client, request, None, source);
     }
     if keys.count == 0 {
         let number = pools.route_keyless(account.pool);
-        return forward_or_fail(pools, account, client, number, source);
+        return forward_or_fail(pools, account, client, number, request, source);
     }
     let mut routes = std::mem::take(&mut pools.routes);
     routes.clear();
@@ -146,7 +146,7 @@ fn place(
     let is_one = routes.iter().all(|&number| Some(number) == first)
         && pools.has_patterns(account.pool, request, &source, first);
     if first.is_none() || is_one {
-        forward_or_fail(pools, account, client, first, source);
+        forward_or_fail(pools, account, client, first, request, source);
     } else if command.split() == Split::No {
         pools.words.clear();
         reject::cross_server(command, &mut pools.words);
@@ -162,13 +162,13 @@ fn forward_or_fail(
     account: &mut Account,
     client: Key,
     number: Option<u32>,
+    request: &Request,
     source: Source<'_>,
 ) {
     match number {
-        Some(number) => pools.forward(account, client, number, source),
+        Some(number) => pools.forward(account, client, number, request.expected, source),
         None => {
-            pools.counters.requests_failed += 1;
-            pools.figures.pool(account.pool).forward_error += 1;
+            pools.count_failed_request(account.pool);
             let protocol = pools.protocol(account.pool);
             pools.words.clear();
             reject::failure(protocol, Some(Errno(libc::ECONNREFUSED)), &mut pools.words);

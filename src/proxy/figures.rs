@@ -36,7 +36,7 @@ impl Proxy {
     /// Brings the figures up to date and shows them.
     pub(crate) fn show_figures(&mut self) {
         let connections = self.clients.len() + self.pools.servers.len();
-        let Pools { figures, servers, counters, .. } = &mut self.pools;
+        let Pools { figures, servers, counters, ticked_at, .. } = &mut self.pools;
         figures.process.curr_connections = connections as u64;
         for server in figures.pools.iter_mut().flat_map(|entry| &mut entry.servers) {
             server.server_connections = 0;
@@ -46,9 +46,18 @@ impl Proxy {
             server.out_queue_bytes = 0;
         }
         for server in servers.values_mut() {
+            server.note_good(*ticked_at);
             add_server(figures, server);
         }
         self.stats.show(figures, counters.named().into_iter().map(|(_, count)| count));
+    }
+}
+
+impl Pools {
+    /// Counts a request of a client that fails for its servers.
+    pub(crate) fn count_failed_request(&mut self, pool: u32) {
+        self.counters.requests_failed += 1;
+        self.figures.pool(pool).forward_error += 1;
     }
 }
 

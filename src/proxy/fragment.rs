@@ -1,7 +1,7 @@
 //! A request over several servers, cut into one fragment for each.
 
-use crate::proto::Request;
 use crate::proto::commands::{Command, Split};
+use crate::proto::{Expected, Request};
 use crate::proxy::client::Account;
 use crate::proxy::gather::Gather;
 use crate::proxy::pools::Pools;
@@ -47,7 +47,7 @@ pub(crate) fn scatter(
     if command.split() == Split::Values {
         let names = write_gets(pools, &mut fragments, command, request, &order, &mut source);
         let gather = Gather::of_values(fragments.len(), order, names);
-        return queue(pools, account, client, gather, &fragments, source);
+        return queue(pools, account, client, request.expected, gather, &fragments, source);
     }
     let step = request.keys.step;
     for fragment in &mut fragments {
@@ -63,7 +63,7 @@ pub(crate) fn scatter(
     }
     let order = if command.split() == Split::Collect { order } else { Vec::new() };
     let gather = Gather::new(command.split(), fragments.len(), order);
-    queue(pools, account, client, gather, &fragments, source);
+    queue(pools, account, client, request.expected, gather, &fragments, source);
 }
 
 /// Queues fragments whose bytes stand in their servers' outputs.
@@ -71,22 +71,20 @@ fn queue(
     pools: &mut Pools,
     account: &mut Account,
     client: Key,
+    mut expected: Expected,
     gather: Gather,
     fragments: &[Fragment],
     source: Source<'_>,
 ) {
     let request_bytes = source.len() as u32;
-    let elements = gather.wants_elements();
+    expected.elements = gather.wants_elements();
     source.discard();
     let sequence = account.pipeline.push_gather(gather, request_bytes);
     pools.counters.fragments += fragments.len() as u64;
     pools.figures.pool(account.pool).fragments += fragments.len() as u64;
     for (number, fragment) in fragments.iter().enumerate() {
-        let waiter = Waiter {
-            fragment: number as u32,
-            elements,
-            ..Waiter::new(client, sequence, pools.now)
-        };
+        let whole = Waiter::new(client, sequence, expected, pools.now);
+        let waiter = Waiter { fragment: number as u32, ..whole };
         pools.server_for_output(fragment.connection).queue(waiter, fragment.bytes);
         pools.flush_later(fragment.connection);
     }

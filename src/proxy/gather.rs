@@ -1,6 +1,7 @@
 //! One reply out of several: a request whose keys are on more than one server.
 
 use crate::io::Chain;
+use crate::proto::ReplyParser;
 use crate::proto::commands::Split;
 use crate::proto::resp;
 use crate::proxy::source::Source;
@@ -22,7 +23,7 @@ pub(crate) struct Gather {
     keys: Vec<u32>,
     /// Which fragment answers each key; filled for `Split::Collect` and `Split::Values` only.
     order: Vec<u32>,
-    /// The keys, for `Split::Values`.
+    /// The keys, for `Split::Values`; for `Split::All` the servers, by fragment.
     names: Names,
     waiting: u32,
     held_bytes: usize,
@@ -33,10 +34,20 @@ pub(crate) struct Gather {
 /// Where the elements of an array lie in its bytes.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Elements<'a> {
-    /// Where the first begins: the size of the array's head.
+    /// Where the array itself begins: behind its attributes, which go no further.
+    pub(crate) at: u32,
+    /// Where the first begins: behind the array's head.
     pub(crate) start: u32,
     /// Where each ends.
     pub(crate) ends: &'a [u32],
+}
+
+impl<'a> Elements<'a> {
+    /// Those of the reply that a parser has just found.
+    #[inline]
+    pub(crate) fn of(parser: &'a ReplyParser) -> Self {
+        Self { at: parser.start(), start: parser.elements_start(), ends: parser.elements() }
+    }
 }
 
 enum Part {
@@ -75,6 +86,12 @@ impl Gather {
         Self { names, ..Self::new(Split::Values, fragments, order) }
     }
 
+    /// A gather of what each of the servers with these names does.
+    pub(crate) fn of_servers(split: Split, names: Names) -> Self {
+        let gather = Self::new(split, names.len(), Vec::new());
+        Self { names, ..gather }
+    }
+
     pub(crate) fn is_complete(&self) -> bool {
         self.waiting == 0
     }
@@ -111,9 +128,8 @@ impl Gather {
         if self.split == Split::Silence {
             return;
         }
-        if let Some(words) = self.first_failure() {
-            output.push_copy(words);
-            return;
+        if let Some((part, words)) = self.first_failure() {
+            return self.tell(part, words, output);
         }
         match self.split {
             Split::Collect => self.compose_array(output),
@@ -155,11 +171,12 @@ impl Gather {
             Split::Silence => return Part::Done,
             Split::No | Split::Collect | Split::Sum | Split::Ok => {}
         }
+        reply.advance(elements.at as usize);
         let first = reply.slices().next().and_then(|piece| piece.first().copied());
         match (self.split, first) {
-            (_, Some(b'-')) => Part::Failed(reply.to_vec()),
+            (_, Some(b'-' | b'!')) => Part::Failed(reply.to_vec()),
             (Split::Collect, Some(b'*')) => {
-                reply.advance(elements.start as usize);
+                reply.advance((elements.start - elements.at) as usize);
                 let ends: Vec<u32> = elements.ends.iter().map(|e| e - elements.start).collect();
                 Part::Elements(reply, ends.into_iter())
             }
@@ -172,12 +189,13 @@ impl Gather {
         }
     }
 
-    fn first_failure(&self) -> Option<&[u8]> {
-        for (part, &keys) in self.parts.iter().zip(&self.keys) {
+    /// The first fragment that failed, and its words.
+    fn first_failure(&self) -> Option<(usize, &[u8])> {
+        for (number, (part, &keys)) in self.parts.iter().zip(&self.keys).enumerate() {
             match part {
-                Part::Failed(words) => return Some(words),
+                Part::Failed(words) => return Some((number, words)),
                 Part::Elements(_, ends) if ends.len() != keys as usize => {
-                    return Some(UNEXPECTED);
+                    return Some((number, UNEXPECTED));
                 }
                 Part::Elements(..)
                 | Part::Values(_)
@@ -187,6 +205,18 @@ impl Gather {
             }
         }
         None
+    }
+
+    /// Writes the words of a fragment that failed. Where all servers were asked, they say which it
+    /// was: nobody could find out by the keys.
+    fn tell(&self, part: usize, words: &[u8], output: &mut Chain) {
+        let name = self.names.iter().nth(part).filter(|_| self.split == Split::All);
+        match (name, words.strip_prefix(SERVER_ERROR)) {
+            (Some(name), Some(words)) => {
+                [SERVER_ERROR, name, b": ", words].iter().for_each(|part| output.push_copy(part));
+            }
+            (_, _) => output.push_copy(words),
+        }
     }
 
     fn compose_values(&mut self, output: &mut Chain) {
@@ -230,6 +260,9 @@ impl Gather {
 /// What memcached says when a request has done what it should.
 const OK: &[u8] = b"OK\r\n";
 
+/// What memcached begins with when a server could not do it.
+const SERVER_ERROR: &[u8] = b"SERVER_ERROR ";
+
 /// twemproxy's words (`EINVAL`) for a fragment's reply of the wrong type.
 const UNEXPECTED: &[u8] = b"-ERR Invalid argument\r\n";
 
@@ -246,7 +279,7 @@ mod tests {
         let mut before = Chain::new();
         let mut buffer = Buffer::from_bytes(Bytes::copy_from_slice(reply));
         let source = Source::new(&mut before, &mut buffer, 0..reply.len());
-        gather.fill(fragment, source, Elements { start: 4, ends });
+        gather.fill(fragment, source, Elements { at: 0, start: 4, ends });
     }
 
     fn composed(gather: &mut Gather) -> Vec<u8> {

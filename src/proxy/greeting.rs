@@ -1,13 +1,16 @@
-//! What a server connection says before anything else: its password, and then its database.
+//! What a server connection says before anything else: its password, its version of RESP, and then
+//! its database.
 
 use std::collections::VecDeque;
 
 use crate::config::Secret;
 use crate::io::{Buffer, Chain};
-use crate::limits::GREETING_REPLY_BYTES_MAX;
-use crate::proto::RespVersion;
+use crate::limits::{GREETING_REPLY_BYTES_MAX, HELLO_REPLY_BYTES_MAX};
 use crate::proto::resp::ReplyStep;
+use crate::proto::{Expected, RespVersion};
 use crate::proxy::deliver::{self, Step};
+use crate::proxy::gather::Elements;
+use crate::proxy::resp3::{self, Said};
 use crate::proxy::server::{Phase, Server};
 use crate::proxy::{Proxy, Want};
 use crate::time::Instant;
@@ -37,14 +40,25 @@ struct Word {
     /// Its name, for the log.
     name: String,
     request: Vec<u8>,
-    /// What its reply may not repeat to anybody.
-    secret: Option<Secret>,
+    kind: Kind,
+}
+
+enum Kind {
+    /// AUTH, with what its reply may not repeat to anybody.
+    Auth(Secret),
+    /// HELLO 3, whose reply is in RESP3 if the server agrees.
+    Hello,
+    Select,
 }
 
 /// What the server says to a word.
 #[derive(Debug, PartialEq, Eq)]
 enum Verdict {
     Agreed,
+    /// To HELLO 3. Its version, if it could be understood.
+    SpeaksThree(Option<u64>),
+    /// It knows no RESP3.
+    Unable,
     /// It has no password, so that anybody may use it.
     NeedsNone,
     Refused,
@@ -67,17 +81,18 @@ impl Greeting {
             words.push_back(Word {
                 name: "AUTH".to_owned(),
                 request,
-                secret: Some(password.clone()),
+                kind: Kind::Auth(password.clone()),
             });
         }
         if version == RespVersion::Three {
             let request = request(&[b"HELLO", b"3"]);
-            words.push_back(Word { name: "HELLO 3".to_owned(), request, secret: None });
+            words.push_back(Word { name: "HELLO 3".to_owned(), request, kind: Kind::Hello });
         }
         if database > 0 {
             let number = database.to_string();
             let request = request(&[b"SELECT", number.as_bytes()]);
-            words.push_back(Word { name: format!("SELECT {number}"), request, secret: None });
+            let name = format!("SELECT {number}");
+            words.push_back(Word { name, request, kind: Kind::Select });
         }
         (!words.is_empty()).then_some(Self { since, words, asked: false })
     }
@@ -100,19 +115,34 @@ impl Greeting {
 }
 
 impl Word {
-    fn judge(&self, reply: &[u8]) -> Verdict {
-        match reply.first() {
-            Some(b'+' | b'%') => Verdict::Agreed,
-            Some(b'-') if self.secret.is_some() && needs_none(reply) => Verdict::NeedsNone,
-            Some(b'-') => Verdict::Refused,
-            Some(_) | None => Verdict::Doubt,
+    /// What a reply to it means; `elements` are a map's.
+    fn judge(&self, reply: &[u8], elements: Elements<'_>) -> Verdict {
+        match (&self.kind, reply.first()) {
+            (Kind::Hello, _) => match resp3::judge(reply, elements) {
+                Said::Agreed(version) => Verdict::SpeaksThree(version),
+                Said::Unable => Verdict::Unable,
+                Said::Refused => Verdict::Refused,
+                Said::Doubt => Verdict::Doubt,
+            },
+            (_, Some(b'+')) => Verdict::Agreed,
+            (Kind::Auth(_), Some(b'-')) if needs_none(reply) => Verdict::NeedsNone,
+            (_, Some(b'-')) => Verdict::Refused,
+            (_, Some(_) | None) => Verdict::Doubt,
+        }
+    }
+
+    /// Bytes that its reply may have.
+    fn reply_bytes_max(&self) -> u64 {
+        match self.kind {
+            Kind::Hello => HELLO_REPLY_BYTES_MAX,
+            Kind::Auth(_) | Kind::Select => GREETING_REPLY_BYTES_MAX,
         }
     }
 
     /// The refusal as clients and the log may have it: a server that does not know AUTH repeats
     /// its arguments, and may cut them short.
     fn without_secret(&self, reply: Vec<u8>) -> Vec<u8> {
-        let Some(secret) = &self.secret else { return reply };
+        let Kind::Auth(secret) = &self.kind else { return reply };
         let secret = secret.reveal().as_bytes();
         let front = &secret[..secret.len().min(SECRET_FRONT_BYTES)];
         if memchr::memmem::find(&reply, front).is_none() {
@@ -129,12 +159,21 @@ pub(crate) fn next_reply(proxy: &mut Proxy, key: Key, buffer: &mut Buffer, at: u
     let Some(greeting) = greeting.as_mut().filter(|greeting| greeting.asked) else {
         return Step::Doubt;
     };
+    let Some(word) = greeting.words.front() else { return Step::Doubt };
+    if parser.is_idle() && matches!(word.kind, Kind::Hello) {
+        parser.speak(RespVersion::Three);
+        let mut expected = Expected::default();
+        expected.elements = true;
+        parser.expect(expected);
+    }
+    let most = word.reply_bytes_max();
     let end = match parser.parse(&buffer[at..]) {
-        ReplyStep::Partial if parser.bytes_so_far() <= GREETING_REPLY_BYTES_MAX => {
+        ReplyStep::Partial if parser.bytes_so_far() <= most => {
             partial.push_copy(&buffer[at..]);
             return Step::Partial;
         }
-        ReplyStep::Reply { end } if parser.reply_bytes() <= GREETING_REPLY_BYTES_MAX => at + end,
+        ReplyStep::Push { end } => return resp3::on_push(proxy, key, at + end),
+        ReplyStep::Reply { end } if parser.reply_bytes() <= most => at + end,
         ReplyStep::Partial | ReplyStep::Reply { .. } | ReplyStep::Bad(_) => return Step::Doubt,
     };
     let mut reply = partial.to_vec();
@@ -143,7 +182,7 @@ pub(crate) fn next_reply(proxy: &mut Proxy, key: Key, buffer: &mut Buffer, at: u
     let Some(word) = greeting.words.pop_front() else { return Step::Doubt };
     greeting.asked = false;
     let is_over = greeting.words.is_empty();
-    let verdict = word.judge(&reply);
+    let verdict = word.judge(&reply, Elements::of(parser));
     match verdict {
         Verdict::Doubt => return Step::Doubt,
         Verdict::Refused => {
@@ -151,7 +190,11 @@ pub(crate) fn next_reply(proxy: &mut Proxy, key: Key, buffer: &mut Buffer, at: u
             deliver::refuse_server(proxy, key, &word.name, &reply);
             return Step::Partial;
         }
-        Verdict::Agreed | Verdict::NeedsNone => {}
+        Verdict::Unable => {
+            resp3::on_unable(proxy, key, &reply);
+            return Step::Partial;
+        }
+        Verdict::Agreed | Verdict::SpeaksThree(_) | Verdict::NeedsNone => {}
     }
     if is_over {
         server.greeting = None;
@@ -160,8 +203,14 @@ pub(crate) fn next_reply(proxy: &mut Proxy, key: Key, buffer: &mut Buffer, at: u
     server.dirty = true;
     let (pool, number) = (server.pool, server.number);
     proxy.pools.wants.push(Want::Flush(key));
-    if verdict == Verdict::NeedsNone {
-        proxy.pools.log_server(pool, number, "has no password, and is used without");
+    match verdict {
+        Verdict::NeedsNone => {
+            proxy.pools.log_server(pool, number, "has no password, and is used without");
+        }
+        Verdict::SpeaksThree(version) => {
+            resp3::note_agreed(&mut proxy.pools, pool, number, version);
+        }
+        Verdict::Agreed | Verdict::Unable | Verdict::Refused | Verdict::Doubt => {}
     }
     Step::Settled { end }
 }
@@ -223,7 +272,12 @@ mod tests {
             (b"-ERR Client sent AUTH, but no password is set\r\n", Verdict::NeedsNone),
         ];
         for (reply, verdict) in verdicts {
-            assert_eq!(word("secret").judge(reply), verdict, "{}", reply.escape_ascii());
+            assert_eq!(
+                word("secret").judge(reply, Elements::default()),
+                verdict,
+                "{}",
+                reply.escape_ascii()
+            );
         }
     }
 

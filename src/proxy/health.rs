@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::distribution::RoutingTable;
 use crate::io::{Buffer, Mark};
 use crate::limits::PROBE_TIME;
-use crate::proto::{Protocol, RespVersion};
+use crate::proto::{Expected, Protocol, Replies, RespVersion};
 use crate::proxy::pools::Pools;
 use crate::proxy::server::{Purpose, Server, Tally, Waiter};
 use crate::proxy::{Proxy, Want};
@@ -32,11 +32,29 @@ pub struct Sign {
     pub what: Vital,
 }
 
+/// How a server stands with all workers: what it would take to change that.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Standing {
+    /// Nothing is held against it: a reply tells nothing new.
+    #[default]
+    Good,
+    /// Failures are counted, which its next reply undoes.
+    Failing,
+    /// It is left out: nothing but a probe or the time tells anything new.
+    Out,
+}
+
 /// What a server did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Vital {
-    /// A connection to it ended, for whatever reason, or it said that it cannot serve now.
-    Failed,
+    /// A connection to it ended, for whatever reason, which was good until then.
+    Ended {
+        /// When that was last certain: when it was begun, or a reply came on it. What ended the
+        /// others that were open may have ended this one too.
+        good_at: Instant,
+    },
+    /// It said that it cannot serve now.
+    Unable,
     /// It answered a request, for the first time after it had failed.
     Answered,
     /// It answered `Proxy::probe`.
@@ -64,9 +82,9 @@ impl Proxy {
         self.pools.pools[pool as usize].setup.routing = routing;
     }
 
-    /// Says whether failures of a server are counted that its next reply undoes.
-    pub fn set_failing(&mut self, pool: u32, server: u32, failing: bool) {
-        self.pools.pools[pool as usize].failing[server as usize] = failing;
+    /// Says how a server stands with all workers.
+    pub fn set_standing(&mut self, pool: u32, server: u32, standing: Standing) {
+        self.pools.pools[pool as usize].standings[server as usize] = standing;
     }
 }
 
@@ -74,12 +92,13 @@ impl Pools {
     fn open_probe(&mut self, pool: u32, number: u32) {
         let within = self.pools[pool as usize].setup.timeout.unwrap_or(PROBE_TIME);
         let key = self.begin(pool, number, Purpose::Probe, RespVersion::Two, Some(within));
-        let mut nobody = Waiter::new(Key::new(Role::Client, 0, 0), 0, self.now);
-        nobody.abandon();
-        let question = match self.protocol(pool) {
-            Protocol::Resp => PING,
-            Protocol::Memcache => VERSION,
+        let (question, replies) = match self.protocol(pool) {
+            Protocol::Resp => (PING, Replies::Any),
+            Protocol::Memcache => (VERSION, Replies::Version),
         };
+        let client = Key::new(Role::Client, 0, 0);
+        let mut nobody = Waiter::new(client, 0, Expected::new(replies), self.now);
+        nobody.abandon();
         let server = self.server_for_output(key);
         server.queue(nobody, question.len() as u64);
         server.output.push_copy(question);
@@ -99,16 +118,17 @@ impl Pools {
         self.wants.push(Want::Close(key));
     }
 
-    /// A connection to a server has ended.
-    pub(crate) fn note_failure(&mut self, pool: u32, server: u32, purpose: Purpose) {
+    /// A connection to a server has ended, which was certain to be good at `good_at`.
+    pub(crate) fn note_end(&mut self, pool: u32, server: u32, purpose: Purpose, good_at: Instant) {
         if purpose == Purpose::Probe {
             self.signs.push(Sign { pool, server, what: Vital::ProbeFailed });
             return;
         }
         let pool_of = &mut self.pools[pool as usize];
-        if pool_of.setup.ejecting.is_some() {
-            pool_of.failing[server as usize] = true;
-            self.signs.push(Sign { pool, server, what: Vital::Failed });
+        let standing = &mut pool_of.standings[server as usize];
+        if pool_of.setup.ejecting.is_some() && *standing != Standing::Out {
+            *standing = Standing::Failing;
+            self.signs.push(Sign { pool, server, what: Vital::Ended { good_at } });
         }
     }
 
@@ -119,13 +139,12 @@ impl Pools {
         let Some(server) = self.servers.find(key) else { return };
         let pool = &mut self.pools[server.pool as usize];
         let Some(ejecting) = pool.setup.ejecting else { return };
-        let failing = &mut pool.failing[server.number as usize];
-        let what = match verdict(server, &buffer[range], ejecting) {
-            Some(Vital::Answered) if !*failing => return,
-            Some(what) => what,
-            None => return,
+        let standing = &mut pool.standings[server.number as usize];
+        let what = match (verdict(server, &buffer[range], ejecting), *standing) {
+            (Some(Vital::Answered), Standing::Good) | (_, Standing::Out) | (None, _) => return,
+            (Some(what), _) => what,
         };
-        *failing = what == Vital::Failed;
+        *standing = if what == Vital::Unable { Standing::Failing } else { Standing::Good };
         self.signs.push(Sign { pool: server.pool, server: server.number, what });
     }
 }
@@ -155,7 +174,7 @@ fn verdict(server: &Server, end: &[u8], ejecting: Ejecting) -> Option<Vital> {
         Some(b"-OOM") => ejecting.on_oom,
         Some(_) | None => false,
     };
-    Some(if is_unable { Vital::Failed } else { Vital::Answered })
+    Some(if is_unable { Vital::Unable } else { Vital::Answered })
 }
 
 /// The probe. It is in nobody's way, and a server that wants a password first lives too.

@@ -1,13 +1,15 @@
 //! Commands that the proxy answers itself, in their turn among the forwarded ones.
 
 use crate::io::Chain;
-use crate::proto::Request;
 use crate::proto::commands::{Command, Local, Serve};
+use crate::proto::{Request, RespVersion};
 use crate::proxy::client::{Account, Farewell, Phase};
 use crate::proxy::dispatch;
 use crate::proxy::pools::Pools;
-use crate::proxy::reject;
+use crate::proxy::reply::Writer;
 use crate::proxy::source::Source;
+use crate::proxy::{reject, resp3};
+use crate::token::Key;
 
 /// Whether a command is for those too who have not said the pool's password.
 pub(crate) fn is_for_strangers(command: Option<&Command>) -> bool {
@@ -19,6 +21,7 @@ pub(crate) fn is_for_strangers(command: Option<&Command>) -> bool {
 pub(crate) fn answer(
     pools: &mut Pools,
     account: &mut Account,
+    client: Key,
     what: Local,
     request: &Request,
     source: Source<'_>,
@@ -26,6 +29,7 @@ pub(crate) fn answer(
     match what {
         Local::Ping => ping(pools, account, request, source),
         Local::Auth => auth(pools, account, request, source),
+        Local::Hello => hello(pools, account, client, request, source),
         Local::Line(words) => say(pools, account, words, source),
         Local::Stats => stats(pools, account, request, source),
         Local::Leave => {
@@ -36,8 +40,7 @@ pub(crate) fn answer(
             say(pools, account, OK, source);
             account.phase = Phase::Draining(Farewell::LastWords);
         }
-        Local::Hello
-        | Local::Echo
+        Local::Echo
         | Local::Reset
         | Local::Select
         | Local::Time
@@ -99,6 +102,42 @@ fn auth(pools: &mut Pools, account: &mut Account, request: &Request, source: Sou
         (None, _) => WRONG_PASSWORD,
     };
     say(pools, account, words, source);
+}
+
+/// HELLO 2 and HELLO 3.
+fn hello(
+    pools: &mut Pools,
+    account: &mut Account,
+    client: Key,
+    request: &Request,
+    source: Source<'_>,
+) {
+    let mut wanted = Vec::new();
+    let version = match request.arguments {
+        2 => match source.slice(request.argument_range(1), &mut wanted) {
+            b"2" => Some(RespVersion::Two),
+            b"3" => Some(RespVersion::Three),
+            _ => None,
+        },
+        _ => None,
+    };
+    match version {
+        Some(version) => resp3::agree(pools, account, client, version, describe, source),
+        None => say(pools, account, resp3::NO_PROTO, source),
+    }
+}
+
+fn describe(pools: &Pools, account: &Account) -> Vec<u8> {
+    let mut words = Vec::new();
+    let proto = match account.version {
+        RespVersion::Two => 2,
+        RespVersion::Three => 3,
+    };
+    let version = pools.pools[account.pool as usize].setup.version.to_string();
+    let mut map = Writer::new(account.version, &mut words);
+    map.map(3).bulk(b"server").bulk(b"redis").bulk(b"version").bulk(version.as_bytes());
+    map.bulk(b"proto").integer(proto);
+    words
 }
 
 /// Compares as many bytes as were given, wherever the first difference is: the time tells nothing

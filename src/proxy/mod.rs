@@ -36,6 +36,7 @@ mod pools;
 mod private;
 mod reject;
 mod reply;
+mod resp3;
 mod server;
 mod silent;
 mod slots;
@@ -50,12 +51,13 @@ use std::time::Duration;
 
 pub use counters::Counters;
 pub use figures::layout;
-pub use health::{Ejecting, Sign, Vital};
+pub use health::{Ejecting, Sign, Standing, Vital};
 pub use holdings::Holdings;
 pub use listener::Occupancy;
 pub use pool::PoolSetup;
 pub use private::Quota;
 pub use reject::TOO_MANY_CLIENTS;
+pub use resp3::LowestVersion;
 
 use crate::io::{Address, Buffer, Chain, Destination, Errno, KeepAlive};
 use crate::limits::Limits;
@@ -229,7 +231,6 @@ impl Proxy {
         self.pools.now = now;
         let Some(server) = self.pools.servers.find(key) else { return };
         if server.deadline().is_some_and(|deadline| deadline <= now) {
-            self.pools.counters.server_timeouts += 1;
             deliver::fail_server(self, key, Some(Errno(libc::ETIMEDOUT)));
         }
     }
@@ -247,6 +248,7 @@ impl Proxy {
         self.pools.close_long_kept();
         self.tick_stalled(now);
         self.show_figures();
+        self.pools.ticked_at = now;
     }
 
     /// Nothing is armed on this slot any more and its descriptor is closed: the slot is free.

@@ -8,8 +8,9 @@ use crate::distribution::RoutingTable;
 use crate::io::{Destination, KeepAlive};
 use crate::limits::PRIVATE_CONNECTIONS_MAX;
 use crate::proto::{Protocol, RespVersion};
-use crate::proxy::health::Ejecting;
+use crate::proxy::health::{Ejecting, Standing};
 use crate::proxy::private::{Kept, Quota};
+use crate::proxy::resp3::{Knowledge, LowestVersion};
 use crate::token::Key;
 
 /// What a worker is told about a pool.
@@ -37,6 +38,8 @@ pub struct PoolSetup {
     pub database: u32,
     /// How many private connections its clients may have, in all workers together.
     pub private: Arc<Quota>,
+    /// The lowest version that its servers have told, to any worker.
+    pub version: Arc<LowestVersion>,
     /// How servers are judged, if those that fail are left out; `None`: they never are.
     pub ejecting: Option<Ejecting>,
 }
@@ -61,6 +64,7 @@ impl PoolSetup {
             password: None,
             database: 0,
             private: Arc::new(Quota::new(PRIVATE_CONNECTIONS_MAX)),
+            version: Arc::default(),
             ejecting: None,
         }
     }
@@ -72,18 +76,21 @@ pub(crate) struct Pool {
     /// For each server, for each lane, for each version: the connection, if there is one.
     connections: Vec<Option<Key>>,
     next_lane: u32,
+    /// Whether its servers speak RESP3.
+    pub(crate) resp3: Knowledge,
     /// Private connections that nobody has, the one that was given back last at the end.
     pub(crate) kept: Vec<Kept>,
-    /// For each server: whether failures are counted that its next reply undoes.
-    pub(crate) failing: Vec<bool>,
+    /// How each server stands with all workers, as far as this one knows.
+    pub(crate) standings: Vec<Standing>,
 }
 
 impl Pool {
     pub(crate) fn new(setup: PoolSetup) -> Self {
         assert!(setup.server_connections > 0, "the configuration checks it");
         let connections = vec![None; setup.servers.len() * setup.server_connections as usize * 2];
-        let failing = vec![false; setup.servers.len()];
-        Self { setup, connections, next_lane: 0, kept: Vec::new(), failing }
+        let standings = vec![Standing::default(); setup.servers.len()];
+        let resp3 = Knowledge::default();
+        Self { setup, connections, next_lane: 0, resp3, kept: Vec::new(), standings }
     }
 
     /// Which of a server's connections the next client uses.

@@ -6,7 +6,7 @@ use log::warn;
 
 use crate::io::{Address, Chain, Destination, Errno, KeepAlive};
 use crate::limits::{Limits, SPARE_CHAINS_MAX};
-use crate::proto::{Protocol, Request, RespVersion};
+use crate::proto::{Expected, Protocol, Request, RespVersion};
 use crate::proxy::client::Account;
 use crate::proxy::figures::{add_tally, count_server_end};
 use crate::proxy::greeting::Greeting;
@@ -34,6 +34,8 @@ pub(crate) struct Pools {
     pub(crate) now: Instant,
     /// Clients are let go, and nothing more is taken from them.
     pub(crate) is_draining: bool,
+    /// The time of the last tick.
+    pub(crate) ticked_at: Instant,
     /// The number of the turn at hand, for the clients' budgets; wraps.
     pub(crate) turn: u32,
     /// The server of each key of the request at hand.
@@ -72,6 +74,7 @@ impl Pools {
             signs: Vec::new(),
             now: Instant::default(),
             is_draining: false,
+            ticked_at: Instant::default(),
             turn: 0,
             routes: Vec::new(),
             words: Vec::new(),
@@ -126,6 +129,18 @@ impl Pools {
     #[inline]
     pub(crate) fn connection(&mut self, account: &Account, number: u32) -> Key {
         let &Account { pool, lane, version, .. } = account;
+        self.shared(pool, number, lane, version)
+    }
+
+    /// The connection to a server in this lane that speaks this version; opened if there is none.
+    #[inline]
+    pub(crate) fn shared(
+        &mut self,
+        pool: u32,
+        number: u32,
+        lane: u32,
+        version: RespVersion,
+    ) -> Key {
         if let Some(key) = *self.pools[pool as usize].connection(number, lane, version) {
             return key;
         }
@@ -137,20 +152,21 @@ impl Pools {
         self.pools[pool as usize].setup.protocol
     }
 
-    /// Queues a request that goes whole to one server.
+    /// Queues a request that goes whole to one server, and what is expected of its reply.
     #[inline]
     pub(crate) fn forward(
         &mut self,
         account: &mut Account,
         client: Key,
         number: u32,
+        expected: Expected,
         source: Source<'_>,
     ) {
         let key = self.connection(account, number);
         if self.is_full(key) {
             return self.park(account, client, key, source);
         }
-        self.enqueue(account, client, key, source);
+        self.enqueue(account, client, key, expected, source);
     }
 
     /// Queues a request on a connection. Returns its sequence number.
@@ -160,11 +176,12 @@ impl Pools {
         account: &mut Account,
         client: Key,
         key: Key,
+        expected: Expected,
         source: Source<'_>,
     ) -> u32 {
         let len = source.len();
         let sequence = account.pipeline.push_waiting(len as u32);
-        let waiter = Waiter::new(client, sequence, self.now);
+        let waiter = Waiter::new(client, sequence, expected, self.now);
         let server = self.server_for_output(key);
         server.queue(waiter, len as u64);
         source.move_to(&mut server.output);
@@ -235,16 +252,30 @@ impl Pools {
         if server.phase == Phase::Leaving {
             return Retired::default();
         }
+        server.note_good(self.ticked_at);
+        let good_at = server.good_at;
         count_server_end(&mut self.figures, server, why);
+        let (pool, number, purpose) = (server.pool, server.number, server.purpose);
+        let retired = self.dismiss(key);
+        self.counters.server_failures += 1;
+        self.counters.server_timeouts += u64::from(why == Some(Errno(libc::ETIMEDOUT)));
+        self.note_end(pool, number, purpose, good_at);
+        self.log_failure(pool, number, why);
+        retired
+    }
+
+    /// As `retire`, for a connection that is of no use though its server has not failed.
+    pub(crate) fn dismiss(&mut self, key: Key) -> Retired {
+        let Some(server) = self.servers.find_mut(key) else { return Retired::default() };
+        if server.phase == Phase::Leaving {
+            return Retired::default();
+        }
+        add_tally(&mut self.figures, server);
         server.leave();
         let waiters = std::mem::take(&mut server.waiters).into();
         let blocked = std::mem::take(&mut server.blocked);
-        let (pool, number, purpose) = (server.pool, server.number, server.purpose);
         let owner = self.disown(key);
         self.wants.push(Want::Close(key));
-        self.counters.server_failures += 1;
-        self.note_failure(pool, number, purpose);
-        self.log_failure(pool, number, why);
         Retired { waiters, blocked, owner }
     }
 
@@ -354,6 +385,7 @@ impl Pools {
         let mut server =
             Server::new(pool, number, purpose, version, phase, timeout, setup.protocol);
         server.greeting = Greeting::new(setup.password.as_ref(), version, setup.database, self.now);
+        server.good_at = self.now;
         let key = self.servers.insert(server);
         self.wants.push(match has_name {
             true => Want::Resolve(key),
@@ -378,6 +410,13 @@ impl Pools {
         self.bad_request_logged = Some(self.now);
         let words = words.map_or("HTTP on this port".into(), String::from_utf8_lossy);
         warn!("pool {}: a client is closed: {words}", self.pools[pool as usize].setup.name);
+    }
+
+    /// A line about a server that is closed for what it sent.
+    pub(crate) fn log_doubt(&mut self, key: Key) {
+        let Some(server) = self.servers.find(key) else { return };
+        let (pool, number) = (server.pool, server.number);
+        self.log_server(pool, number, "sent what does not answer what it was asked");
     }
 
     fn log_failure(&mut self, pool: u32, number: u32, why: Option<Errno>) {

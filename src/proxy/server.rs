@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::io::{Address, Chain};
 use crate::limits::{Limits, SEND_BYTES_MAX};
-use crate::proto::{Protocol, ReplyParser, RespVersion};
+use crate::proto::{Expected, Protocol, ReplyParser, RespVersion};
 use crate::proxy::greeting::Greeting;
 use crate::time::Instant;
 use crate::token::{Key, Role};
@@ -65,6 +65,8 @@ pub(crate) struct Server {
     pub(crate) blocked: Vec<Key>,
     /// What the next tick adds to the figures of the server.
     pub(crate) tally: Tally,
+    /// When it was last certain to be good: when it was begun, or the last tick before a reply.
+    pub(crate) good_at: Instant,
 }
 
 /// What a connection is for.
@@ -131,8 +133,8 @@ pub(crate) struct Waiter {
     pub(crate) sequence: u32,
     /// Which fragment of a gather, or `WHOLE`.
     pub(crate) fragment: u32,
-    /// Whether the gather wants to know where an array's elements end.
-    pub(crate) elements: bool,
+    /// What the reply is held against.
+    pub(crate) expected: Expected,
     /// When it was queued; its deadline runs from here.
     pub(crate) since: Instant,
     /// Where its request begins in the stream of requests.
@@ -142,16 +144,19 @@ pub(crate) struct Waiter {
 /// The `fragment` of a waiter whose request was not split.
 pub(crate) const WHOLE: u32 = u32::MAX;
 
+/// The `fragment` of a waiter that is a client's HELLO 3, and waits for the servers to agree.
+pub(crate) const HELLO: u32 = u32::MAX - 1;
+
 impl Waiter {
     /// A client that waits for a whole reply. `Server::queue` says where its request begins.
     #[inline]
-    pub(crate) fn new(client: Key, sequence: u32, since: Instant) -> Self {
+    pub(crate) fn new(client: Key, sequence: u32, expected: Expected, since: Instant) -> Self {
         Self {
             client_index: client.index,
             client_generation: client.generation,
             sequence,
             fragment: WHOLE,
-            elements: false,
+            expected,
             since,
             start: 0,
         }
@@ -159,7 +164,7 @@ impl Waiter {
 
     /// Nobody, for a request whose reply is read and thrown away.
     pub(crate) fn nobody(since: Instant) -> Self {
-        Self::new(Key::new(Role::Client, u32::MAX, 0), 0, since)
+        Self::new(Key::new(Role::Client, u32::MAX, 0), 0, Expected::default(), since)
     }
 
     /// Makes it wait for nobody: the reply is read and thrown away.
@@ -203,6 +208,7 @@ impl Server {
             sent: 0,
             blocked: Vec::new(),
             tally: Tally::default(),
+            good_at: Instant::default(),
         }
     }
 
@@ -302,6 +308,14 @@ impl Server {
         }
     }
 
+    /// Replies that came since the last tick, at `ticked_at`, show that it was good then. Asked
+    /// before the tally is taken: so no reply has to note its time.
+    pub(crate) fn note_good(&mut self, ticked_at: Instant) {
+        if self.tally.responses > 0 {
+            self.good_at = self.good_at.max(ticked_at);
+        }
+    }
+
     fn unsent(&self) -> u64 {
         self.queued - self.sent
     }
@@ -336,9 +350,10 @@ mod tests {
             (unsent, unsent_bytes, sent, sent_bytes)
         };
         assert_eq!(queues(&server), (0, 0, 0, 0));
+        let any = Expected::default();
         for len in [10, 20, 30] {
             let client = Key::new(Role::Client, 0, 0);
-            server.queue(Waiter::new(client, 0, Instant::default()), len);
+            server.queue(Waiter::new(client, 0, any, Instant::default()), len);
         }
         for (sent, expected) in [
             (0, (3, 60, 0, 0)),
@@ -366,7 +381,8 @@ mod tests {
         assert_eq!(server.deadline(), None);
         for nanos in [7, 9] {
             let client = Key::new(Role::Client, 0, 0);
-            server.queue(Waiter::new(client, 0, Instant::from_nanos(nanos)), 10);
+            let since = Instant::from_nanos(nanos);
+            server.queue(Waiter::new(client, 0, Expected::default(), since), 10);
         }
         assert_eq!(server.deadline(), Some(Instant::from_nanos(5_000_007)));
     }

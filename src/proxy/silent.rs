@@ -2,11 +2,12 @@
 //!
 //! The server is not told. It answers as always, and the answer is swallowed: so each request on
 //! a server connection has one reply and one deadline, and a connection that fell out of step is
-//! seen at once. memcached itself answers some of what says `noreply`.
+//! seen at once. memcached itself answers some of what says `noreply`. A request that fails for its
+//! servers is counted like any other, which is all that anybody hears of it.
 
 use crate::io::Chain;
 use crate::proto::commands::{Serve, Split};
-use crate::proto::{Request, Span};
+use crate::proto::{Expected, Request, Span};
 use crate::proxy::broadcast;
 use crate::proxy::client::Account;
 use crate::proxy::gather::Gather;
@@ -29,12 +30,15 @@ pub(crate) fn dispatch(
         return source.discard();
     }
     if command.split() == Split::All {
-        return broadcast::broadcast(pools, account, client, Some(cut), source);
+        return broadcast::broadcast(pools, account, client, request, Some(cut), source);
     }
     let key = request.argument_range(request.keys.first);
     match pools.route(account.pool, &source, key) {
-        Some(number) => forward(pools, account, client, number, cut, source),
-        None => source.discard(),
+        Some(number) => forward(pools, account, client, number, request.expected, cut, source),
+        None => {
+            pools.count_failed_request(account.pool);
+            source.discard();
+        }
     }
 }
 
@@ -43,6 +47,7 @@ fn forward(
     account: &mut Account,
     client: Key,
     number: u32,
+    expected: Expected,
     cut: Span,
     mut source: Source<'_>,
 ) {
@@ -53,7 +58,8 @@ fn forward(
     let len = source.len() as u32;
     let gather = Gather::new(Split::Silence, 1, Vec::new());
     let sequence = account.pipeline.push_gather(gather, len);
-    let waiter = Waiter { fragment: 0, ..Waiter::new(client, sequence, pools.now) };
+    let whole = Waiter::new(client, sequence, expected, pools.now);
+    let waiter = Waiter { fragment: 0, ..whole };
     let server = pools.server_for_output(connection);
     server.queue(waiter, u64::from(len - cut.len));
     append_without(&mut source, cut, &mut server.output);

@@ -5,6 +5,9 @@ use bytes::Bytes;
 use super::*;
 use crate::distribution::{DistributionKind, Node, RoutingTable};
 use crate::hash::HashKind;
+use crate::proto::RespVersion;
+
+mod resp3;
 
 fn proxy(limits: Limits) -> Proxy {
     let names = ["127.0.0.1:1", "127.0.0.1:2"];
@@ -31,8 +34,8 @@ fn wants(proxy: &mut Proxy) -> Vec<Want> {
     wants
 }
 
-/// The server connections that a proxy wants to have, connected.
-fn connect_all(proxy: &mut Proxy) -> Vec<Key> {
+/// The server connections that a proxy wants to have.
+fn connects(proxy: &mut Proxy) -> Vec<Key> {
     let connects = |want| match want {
         Want::Connect { key, .. } => Some(key),
         Want::Resolve(_)
@@ -42,7 +45,12 @@ fn connect_all(proxy: &mut Proxy) -> Vec<Key> {
         | Want::Farewell(_)
         | Want::Close(_) => None,
     };
-    let keys: Vec<Key> = wants(proxy).into_iter().filter_map(connects).collect();
+    wants(proxy).into_iter().filter_map(connects).collect()
+}
+
+/// The same, connected.
+fn connect_all(proxy: &mut Proxy) -> Vec<Key> {
+    let keys = connects(proxy);
     keys.iter().for_each(|&key| proxy.on_connected(at(1), key, Ok(())));
     keys
 }
@@ -327,6 +335,117 @@ fn a_drain_waits_for_no_probe() {
     assert!(wants(&mut proxy).contains(&Want::Close(probe)));
     proxy.on_tick(at(100));
     assert_eq!(proxy.counters().server_timeouts, 0, "it has left");
+}
+
+/// A proxy whose pool ejects, with a client and the one server connection that it uses.
+fn ejecting() -> (Proxy, Key, Key) {
+    let mut proxy = proxy(Limits::default());
+    proxy.pools.pools[0].setup.ejecting = Some(Ejecting { on_oom: false });
+    let client = proxy.on_accept(0);
+    receive(&mut proxy, client, b"GET a\r\n");
+    let server = connect_all(&mut proxy)[0];
+    proxy.take_output(server).expect("a request");
+    (proxy, client, server)
+}
+
+fn signs(proxy: &mut Proxy) -> Vec<Vital> {
+    let mut signs = Vec::new();
+    proxy.take_signs(&mut signs);
+    signs.into_iter().map(|sign| sign.what).collect()
+}
+
+#[test]
+fn the_end_of_a_connection_tells_when_it_was_last_good() {
+    for (replied_after, good_at) in [(None, at(1)), (Some(1), at(10)), (Some(2), at(20))] {
+        let (mut proxy, client, server) = ejecting();
+        for tick in 1..=3 {
+            proxy.on_tick(at(tick * 10));
+            if replied_after == Some(tick) {
+                receive(&mut proxy, server, b"$-1\r\n");
+            }
+        }
+        proxy.on_end(at(31), server);
+        assert_eq!(signs(&mut proxy), [Vital::Ended { good_at }]);
+        // The next is begun later, and has no other's replies.
+        receive(&mut proxy, client, b"GET a\r\n");
+        let next = connect_all(&mut proxy)[0];
+        proxy.on_error(at(32), next, Errno(libc::ECONNRESET));
+        assert_eq!(signs(&mut proxy), [Vital::Ended { good_at: at(1) }]);
+    }
+}
+
+#[test]
+fn a_reply_since_the_last_tick_shows_that_a_connection_was_good_then() {
+    let (mut proxy, _, server) = ejecting();
+    proxy.on_tick(at(10));
+    receive(&mut proxy, server, b"$-1\r\n");
+    proxy.on_end(at(11), server);
+    assert_eq!(signs(&mut proxy), [Vital::Ended { good_at: at(10) }]);
+}
+
+#[test]
+fn only_what_changes_a_servers_standing_is_a_sign() {
+    let (mut proxy, client, server) = ejecting();
+    let number = proxy.pools.servers.find(server).expect("it is open").number;
+    let ask = |proxy: &mut Proxy, reply: &[u8]| {
+        receive(proxy, client, b"GET a\r\n");
+        proxy.take_output(server).expect("a request");
+        receive(proxy, server, reply);
+        signs(proxy)
+    };
+    let busy = b"-BUSY Redis is busy running a script.\r\n";
+    receive(&mut proxy, server, b"$-1\r\n");
+    assert_eq!(ask(&mut proxy, b"$-1\r\n"), []);
+    assert_eq!(ask(&mut proxy, busy), [Vital::Unable]);
+    assert_eq!(ask(&mut proxy, busy), [Vital::Unable]);
+    assert_eq!(ask(&mut proxy, b"$-1\r\n"), [Vital::Answered]);
+    assert_eq!(ask(&mut proxy, b"$-1\r\n"), []);
+    // Another worker has seen it fail.
+    proxy.set_standing(0, number, Standing::Failing);
+    assert_eq!(ask(&mut proxy, b"$-1\r\n"), [Vital::Answered]);
+    proxy.set_standing(0, number, Standing::Out);
+    assert_eq!(ask(&mut proxy, busy), []);
+    assert_eq!(ask(&mut proxy, b"$-1\r\n"), []);
+    proxy.on_end(at(2), server);
+    assert_eq!(signs(&mut proxy), []);
+}
+
+#[test]
+fn a_connect_that_takes_too_long_is_a_timeout_in_all_figures() {
+    let mut proxy = proxy(Limits::default());
+    let client = proxy.on_accept(0);
+    for (why, timeouts) in [(libc::ETIMEDOUT, 1), (libc::ECONNREFUSED, 1), (libc::ETIMEDOUT, 2)] {
+        receive(&mut proxy, client, b"GET a\r\n");
+        let server = connects(&mut proxy)[0];
+        proxy.on_connected(at(1), server, Err(Errno(why)));
+        let figures = &proxy.pools.figures.pools[0].servers;
+        let told: u64 = figures.iter().map(|server| server.server_timedout).sum();
+        assert_eq!((proxy.counters().server_timeouts, told), (timeouts, timeouts));
+    }
+}
+
+#[test]
+fn a_request_that_wants_no_answer_fails_as_visibly_as_any_other() {
+    let mut proxy = proxy(Limits::default());
+    proxy.pools.pools[0].setup.protocol = Protocol::Memcache;
+    let failed = |proxy: &mut Proxy| {
+        (proxy.counters().requests_failed, proxy.pools.figures.pool(0).forward_error)
+    };
+    let client = proxy.on_accept(0);
+    let request = b"set a 0 0 1 noreply\r\nx\r\n";
+    receive(&mut proxy, client, request);
+    let server = connect_all(&mut proxy)[0];
+    assert!(sent(&mut proxy, server).starts_with(b"set a 0 0 1\r\n"));
+    proxy.on_end(at(2), server);
+    assert_eq!(failed(&mut proxy), (1, 1));
+    let nodes = ["one", "two"].map(|name| Node { name: name.to_owned(), weight: 1 });
+    let (hash, kind) = (HashKind::default(), DistributionKind::Modula);
+    let nobody = RoutingTable::new(hash, None, kind, &nodes, &[true, true]);
+    proxy.set_routing(0, Arc::new(nobody));
+    receive(&mut proxy, client, request);
+    receive(&mut proxy, client, b"get a\r\n");
+    assert_eq!(failed(&mut proxy), (3, 3));
+    assert_eq!(sent(&mut proxy, client), b"SERVER_ERROR Connection refused\r\n");
 }
 
 mod stateful;

@@ -16,8 +16,8 @@
 //! it) carries out what follows one by one, and the client hears the server's error for EXEC.
 
 use crate::io::Chain;
-use crate::proto::Request;
 use crate::proto::commands::{self, Command, Local, Serve};
+use crate::proto::{Expected, Request};
 use crate::proxy::client::Account;
 use crate::proxy::home;
 use crate::proxy::pools::Pools;
@@ -291,7 +291,7 @@ fn send_run(pools: &mut Pools, account: &mut Account, client: Key, key: Key) {
         server.queue(Waiter::nobody(now), u64::from(len));
     }
     server.output.append(&mut held.requests);
-    server.queue(Waiter::new(client, sequence, now), EXEC.len() as u64);
+    server.queue(Waiter::new(client, sequence, Expected::default(), now), EXEC.len() as u64);
     server.output.push_copy(EXEC);
     pools.flush_later(key);
 }

@@ -4,7 +4,7 @@
 
 use crate::io::{Chain, Mark};
 
-/// The keys of a get, in order.
+/// The keys of a get, or the names of servers, in order.
 #[derive(Default)]
 pub(crate) struct Names {
     bytes: Vec<u8>,
@@ -24,6 +24,10 @@ impl Names {
     pub(crate) fn push(&mut self, name: &[u8]) {
         self.bytes.extend_from_slice(name);
         self.ends.push(self.bytes.len() as u32);
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.ends.len()
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &[u8]> {

@@ -1,7 +1,7 @@
 //! WATCH and UNWATCH: a server watches keys for a connection, so the client has one to itself.
 
 use crate::io::{Buffer, Chain};
-use crate::proto::Request;
+use crate::proto::{Expected, Request};
 use crate::proxy::client::Account;
 use crate::proxy::home;
 use crate::proxy::pools::Pools;
@@ -71,7 +71,7 @@ pub(crate) fn watch(
     let Some(key) = borrow(pools, account, client, number) else {
         return private::refuse(pools, account, source);
     };
-    pools.enqueue(account, client, key, source);
+    pools.enqueue(account, client, key, request.expected, source);
     account.transaction.watch = Watch::On { server: number, agreed };
     account.errand = Errand::Watch;
     account.barrier = true;
@@ -97,7 +97,7 @@ pub(crate) fn unwatch(pools: &mut Pools, account: &mut Account, client: Key, sou
     source.discard();
     let (mut before, mut buffer) = (Chain::new(), Buffer::from_bytes(UNWATCH.into()));
     let source = Source::new(&mut before, &mut buffer, 0..UNWATCH.len());
-    pools.enqueue(account, client, key, source);
+    pools.enqueue(account, client, key, Expected::default(), source);
     account.errand = Errand::Forget;
     account.barrier = true;
 }

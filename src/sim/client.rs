@@ -3,17 +3,22 @@
 use std::time::Duration;
 
 use crate::io::Fd;
+use crate::proto::Protocol;
 use crate::sim::faults::Fault;
-use crate::sim::ledger::{Ledger, Reply};
+use crate::sim::ledger::{Ledger, Reply, speaks};
+use crate::sim::memcached;
 use crate::sim::network::Network;
 use crate::sim::pipe::{Readable, Writable};
 use crate::sim::resp::{self, Frame};
+
 use crate::sim::trace::Who;
 use crate::time::Instant;
 
 /// What a client does and expects.
 #[derive(Clone, Debug)]
 pub struct ClientScript {
+    /// What it speaks.
+    pub protocol: Protocol,
     /// The listener that it connects to.
     pub listener: Fd,
     /// When it connects, from the beginning of the run.
@@ -126,6 +131,8 @@ pub(super) struct Client {
     shut: bool,
     read: usize,
     incoming: Vec<u8>,
+    /// Whether it was told that it speaks RESP3.
+    is_three: bool,
     busy_until: Instant,
     outcome: Outcome,
 }
@@ -146,6 +153,7 @@ impl ClientScript {
     /// A client of `listener` that sends `exchanges` one by one, whole, and leaves in good order.
     pub fn new(listener: Fd, exchanges: Vec<Exchange>) -> Self {
         Self {
+            protocol: Protocol::Resp,
             listener,
             start: Duration::ZERO,
             exchanges,
@@ -207,6 +215,7 @@ impl Client {
             shut: false,
             read: 0,
             incoming: Vec::new(),
+            is_three: false,
             busy_until: Instant::from_nanos(0) + script.start,
             outcome: Outcome::default(),
             script,
@@ -400,7 +409,11 @@ impl Client {
 
     fn check_replies(&mut self, net: &mut Network, link: usize) {
         loop {
-            let whole = match resp::frame(&self.incoming) {
+            let frame = match self.script.protocol {
+                Protocol::Resp => resp::frame(&self.incoming),
+                Protocol::Memcache => memcached::frame(&self.incoming),
+            };
+            let whole = match frame {
                 Frame::Whole(len) => len,
                 Frame::Partial => break,
                 Frame::Garbage => panic!("{} gets {:?}", self.describe(), self.shown()),
@@ -425,7 +438,7 @@ impl Client {
         }
     }
 
-    fn check_reply(&self, reply: &[u8], ledger: &mut Ledger, now: Instant) {
+    fn check_reply(&mut self, reply: &[u8], ledger: &mut Ledger, now: Instant) {
         let number = self.outcome.replies.len();
         let text = String::from_utf8_lossy(&reply[..reply.len().min(SHOWN_BYTES)]);
         let exchange = &self.script.exchanges[number];
@@ -448,6 +461,14 @@ impl Client {
             self.describe(),
             String::from_utf8_lossy(&exchange.request[..exchange.request.len().min(SHOWN_BYTES)]),
             sent.as_nanos() / 1000,
+        );
+        if exchange.replies.iter().any(|reply| matches!(reply, Reply::Speaks(_))) {
+            self.is_three = speaks(reply).map_or(self.is_three, |version| version == 3);
+        }
+        assert!(
+            !resp::is_foreign(reply, self.is_three),
+            "{}: reply {text:?} is of the other version of RESP",
+            self.describe()
         );
     }
 

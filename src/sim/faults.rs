@@ -61,6 +61,8 @@ pub enum Fault {
     ServerAnswersTwice,
     /// A server sends what is no reply.
     ServerAnswersGarbage,
+    /// A server that speaks RESP3 sends a push that nobody has subscribed to.
+    ServerPushes,
     /// A server shuts down its writing side instead of a reply.
     ServerHalfCloses,
     /// A server refuses a connection.
@@ -94,7 +96,7 @@ const KINDS: usize = Fault::ALL.len();
 
 impl Fault {
     /// Every kind.
-    pub const ALL: [Fault; 38] = [
+    pub const ALL: [Fault; 39] = [
         Fault::ShortReceive,
         Fault::ShortSend,
         Fault::SendToldLate,
@@ -123,6 +125,7 @@ impl Fault {
         Fault::ServerStalls,
         Fault::ServerAnswersTwice,
         Fault::ServerAnswersGarbage,
+        Fault::ServerPushes,
         Fault::ServerHalfCloses,
         Fault::ServerRefuses,
         Fault::ServerVanishes,
@@ -163,6 +166,7 @@ impl Faults {
             .with(Fault::AcceptNoDescriptor, 50)
             .with(Fault::AcceptAborted, 200)
             .with(Fault::ServerPauses, 5)
+            .with(Fault::ServerPushes, 100)
     }
 
     /// The same with `fault` in `per_mille` of 1000 cases.

@@ -3,7 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::sim::resp::{self, bulk};
+use crate::sim::resp::bulk;
+use crate::sim::store::elements_of;
 use crate::time::Instant;
 
 /// What a server finds under a key.
@@ -42,7 +43,7 @@ impl Findings {
 
     /// Whether `bytes` are a read of what was found under `key` since `sent`.
     pub(super) fn is_found(&self, key: &[u8], bytes: &[u8], sent: Instant) -> bool {
-        self.found(key, sent).any(|value| value == bytes)
+        self.found(key, sent).any(|value| value == plain(bytes))
     }
 
     /// Whether `bytes` are an array of what was found under each of `keys` since `sent`. Where
@@ -54,12 +55,13 @@ impl Findings {
         sent: Instant,
         doubled: &[u8],
     ) -> bool {
-        let other = resp::elements_of(doubled).unwrap_or_default();
-        let Some(elements) = resp::elements_of(bytes) else { return false };
+        let other = elements_of(doubled, keys).unwrap_or_default();
+        let Some(elements) = elements_of(bytes, keys) else { return false };
         elements.len() == keys.len()
             && elements.iter().zip(keys).all(|(element, key)| {
                 // In an array, a value that is no string is a null.
-                other.contains(element) || self.found(key, sent).any(|value| value == *element)
+                let is_found = |value: &[u8]| value == plain(element);
+                other.contains(element) || self.found(key, sent).any(is_found)
             })
     }
 
@@ -97,6 +99,11 @@ impl Findings {
 /// A finding of a value that a `GET` or an `MGET` reads.
 pub(super) fn value_found(text: Option<&[u8]>) -> Finding {
     Finding::Value(text.map_or(b"$-1\r\n".to_vec(), bulk))
+}
+
+/// What was found is kept as RESP2 has it: a null of RESP3 is the same.
+fn plain(reply: &[u8]) -> &[u8] {
+    if reply == b"_\r\n" { b"$-1\r\n" } else { reply }
 }
 
 /// The number in an integer reply.

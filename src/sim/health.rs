@@ -56,19 +56,28 @@ struct Doubled {
 }
 
 impl Trouble {
+    /// Whether a client is told of it by `bytes`, in the words of either protocol.
+    pub(super) fn is_told_by(self, bytes: &[u8]) -> bool {
+        let words = bytes.strip_prefix(b"-ERR ").or(bytes.strip_prefix(b"SERVER_ERROR "));
+        let Some(words) = words.and_then(|words| words.strip_suffix(b"\r\n")) else { return false };
+        // Where all servers were asked, the one that failed is named.
+        let named = words.strip_suffix(self.words()).and_then(|name| name.strip_suffix(b": "));
+        words == self.words() || named.is_some_and(|name| name.starts_with(b"server"))
+    }
+
     /// What twemproxy says for it.
-    pub(super) fn reply(self) -> &'static [u8] {
+    fn words(self) -> &'static [u8] {
         match self {
-            Trouble::Refused => b"-ERR Connection refused\r\n",
-            Trouble::TimedOut => b"-ERR Connection timed out\r\n",
-            Trouble::Reset => b"-ERR Connection reset by peer\r\n",
-            Trouble::BrokenPipe => b"-ERR Broken pipe\r\n",
-            Trouble::NoRoute => b"-ERR No route to host\r\n",
-            Trouble::NoNetwork => b"-ERR Network is unreachable\r\n",
-            Trouble::NoPort => b"-ERR Cannot assign requested address\r\n",
-            Trouble::NoDescriptor => b"-ERR Too many open files\r\n",
-            Trouble::BadReply => b"-ERR Invalid argument\r\n",
-            Trouble::Closed => b"-ERR unknown\r\n",
+            Trouble::Refused => b"Connection refused",
+            Trouble::TimedOut => b"Connection timed out",
+            Trouble::Reset => b"Connection reset by peer",
+            Trouble::BrokenPipe => b"Broken pipe",
+            Trouble::NoRoute => b"No route to host",
+            Trouble::NoNetwork => b"Network is unreachable",
+            Trouble::NoPort => b"Cannot assign requested address",
+            Trouble::NoDescriptor => b"Too many open files",
+            Trouble::BadReply => b"Invalid argument",
+            Trouble::Closed => b"unknown",
         }
     }
 }
@@ -115,7 +124,7 @@ impl Health {
     /// Whether `bytes` are how a request may fail that was sent at `sent` and is answered now.
     pub(super) fn excuses(&self, bytes: &[u8], sent: Instant) -> bool {
         let since = self.troubles.partition_point(|&(at, _)| at < sent);
-        self.troubles[since..].iter().any(|(_, trouble)| trouble.reply() == bytes)
+        self.troubles[since..].iter().any(|(_, trouble)| trouble.is_told_by(bytes))
     }
 
     /// Whether it may be left out when a request is sent at `sent`, or later: for `time` after each

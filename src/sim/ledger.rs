@@ -34,7 +34,8 @@ pub enum Reply {
     Stored(Vec<Vec<u8>>),
     /// What was found under this key since the request was sent.
     Found(Vec<u8>),
-    /// An array of what was found under each of these keys since the request was sent.
+    /// An array of what was found under each of these keys since the request was sent, or
+    /// memcached's values.
     AllFound(Vec<Vec<u8>>),
     /// How many of these keys were found since the request was sent.
     Count(Vec<Vec<u8>>),
@@ -42,6 +43,8 @@ pub enum Reply {
     Successive(usize),
     /// What was pushed to this list, and given to nobody before.
     Popped(Vec<u8>),
+    /// What says that this version of RESP is spoken from now on.
+    Speaks(u8),
     /// An error of the proxy's own, if it is about what became of a connection to one of these
     /// servers since the request was sent, or if all of them may be left out; or a reply that one
     /// of them sent twice.
@@ -170,7 +173,8 @@ impl Ledger {
             | Reply::AllFound(_)
             | Reply::Count(_)
             | Reply::Successive(_)
-            | Reply::Popped(_) => false,
+            | Reply::Popped(_)
+            | Reply::Speaks(_) => false,
         })
     }
 
@@ -209,6 +213,7 @@ impl Ledger {
             | Reply::Count(_)
             | Reply::Successive(_)
             | Reply::Popped(_)
+            | Reply::Speaks(_)
             | Reply::Failure(_) => &[],
         };
         for mark in marks {
@@ -233,6 +238,7 @@ impl Ledger {
             Reply::Count(keys) => self.findings.is_count(keys, bytes, sent),
             Reply::Successive(count) => are_successive(bytes, *count),
             Reply::Popped(key) => self.was_pushed(key, bytes),
+            Reply::Speaks(version) => speaks(bytes) == Some(*version),
             Reply::Failure(servers) => {
                 servers.iter().any(|&server| self.health[server].excuses(bytes, sent))
                     || self.is_for_nobody(servers, bytes, sent)
@@ -249,7 +255,7 @@ impl Ledger {
     /// Whether `bytes` are what is said while all of `servers` are left out.
     fn is_for_nobody(&self, servers: &[usize], bytes: &[u8], sent: Instant) -> bool {
         let mut health = servers.iter().map(|&server| &self.health[server]);
-        bytes == Trouble::Refused.reply()
+        Trouble::Refused.is_told_by(bytes)
             && self.left_out.is_some_and(|time| health.all(|one| one.is_left_out(time, sent)))
     }
 
@@ -292,6 +298,7 @@ fn is_made_with(
         | Reply::Found(_)
         | Reply::Successive(_)
         | Reply::Popped(_)
+        | Reply::Speaks(_)
         | Reply::Failure(_) => false,
     }
 }
@@ -301,6 +308,16 @@ fn are_successive(bytes: &[u8], count: usize) -> bool {
     let numbers: Option<Vec<_>> = elements.into_iter().map(number_of).collect();
     let numbers = numbers.unwrap_or_default();
     numbers.len() == count && numbers.windows(2).all(|pair| pair[1] == pair[0] + 1)
+}
+
+/// Which version a client speaks from now on, if this is the reply to a HELLO that says so.
+pub(super) fn speaks(bytes: &[u8]) -> Option<u8> {
+    let tells = |proto: &[u8]| bytes.windows(proto.len()).any(|part| part == proto);
+    match bytes.first() {
+        Some(b'%') if tells(b"$5\r\nproto\r\n:3\r\n") => Some(3),
+        Some(b'*') if tells(b"$5\r\nproto\r\n:2\r\n") => Some(2),
+        _ => None,
+    }
 }
 
 fn is_error(bytes: &[u8], words: &str) -> bool {

@@ -4,7 +4,8 @@
 //! ```text
 //!  random faults trace     what chance decides, and what came of it
 //!  pipe network            connections, and how each side may end them
-//!  resp redis              the peers' own parser, and what a server knows
+//!  resp redis memcached    the peers' own parsers, and what a server knows
+//!  store                   of either, whatever it speaks
 //!  ledger marks            what the servers have done: the truth about every reply
 //!  findings health         what they found, and what troubles they had
 //!  standing                what a server remembers of a connection
@@ -25,6 +26,7 @@ mod findings;
 mod health;
 mod ledger;
 mod marks;
+mod memcached;
 mod network;
 mod operation;
 mod pipe;
@@ -35,6 +37,7 @@ mod ring;
 mod server;
 mod settings;
 mod standing;
+mod store;
 mod trace;
 mod turns;
 mod wait;
@@ -43,6 +46,7 @@ pub use client::{ClientScript, Cut, Ended, Exchange, Leaves, Outcome, REFUSAL, R
 pub use faults::{Fault, Faults};
 pub use ledger::Reply;
 pub use marks::{mark_of, marked, range_end};
+pub use memcached::TOO_LARGE;
 pub use random::Random;
 pub use redis::Wanted;
 pub use resp::{array, bulk, integer, request};

@@ -20,12 +20,15 @@ pub struct Wanted {
     pub password: Option<String>,
     /// The argument of SELECT; 0 is where a connection begins.
     pub database: u32,
+    /// Whether it is too old to know HELLO.
+    pub knows_no_hello: bool,
 }
 
 /// What has been said on one connection.
 #[derive(Default)]
 pub(super) struct Said {
     authenticated: bool,
+    is_three: bool,
     database: u32,
 }
 
@@ -36,13 +39,18 @@ enum Value {
 }
 
 impl Said {
-    /// The reply to an AUTH or a SELECT; none to what is to be carried out.
+    /// Whether RESP3 is spoken.
+    pub(super) fn is_three(&self) -> bool {
+        self.is_three
+    }
+
+    /// The reply to an AUTH, a HELLO or a SELECT; none to what is to be carried out.
     ///
     /// Panics when a request comes before all that is wanted was said, or in another order.
     pub(super) fn hear(&mut self, request: &[Vec<u8>], wanted: &Wanted) -> Option<Vec<u8>> {
         let is = |name: &[u8]| request[0].eq_ignore_ascii_case(name);
         if is(b"AUTH") {
-            assert!(self.database == 0, "AUTH comes behind SELECT");
+            assert!(self.database == 0 && !self.is_three, "AUTH comes late");
             let Some(password) = &wanted.password else { return Some(NO_PASSWORD.to_vec()) };
             self.authenticated = request[1..] == [password.clone().into_bytes()];
             let reply = if self.authenticated { OK } else { WRONG_PASSWORD };
@@ -50,6 +58,12 @@ impl Said {
         }
         let name = String::from_utf8_lossy(&request[0]);
         assert!(self.authenticated || wanted.password.is_none(), "{name} comes before AUTH");
+        if is(b"HELLO") {
+            assert!(self.database == 0 && !self.is_three, "HELLO comes late");
+            assert_eq!(request[1..], [b"3"], "nobody asks for another version");
+            self.is_three = !wanted.knows_no_hello;
+            return Some(if self.is_three { HELLO } else { NO_HELLO }.to_vec());
+        }
         if is(b"SELECT") {
             self.database = wanted.database;
             let is_right = request[1..] == [wanted.database.to_string().into_bytes()];
@@ -127,6 +141,7 @@ impl Data {
             // Whoever asks for a range asks for all of it.
             (b"LRANGE", [key, _, _]) => self.list(key),
             (b"HSET", [key, field, value]) => self.set_field(key, field, value),
+            (b"HGETALL", [key]) => self.all_fields(key),
             // A scan has everything in its first reply.
             (b"HSCAN", [key, _, _, _]) => self.fields(key),
             (b"GETRANGE", [key, _, _]) => match self.get(key) {
@@ -224,14 +239,21 @@ impl Data {
 
     /// An array in an array, both of which end together.
     fn fields(&self, key: &[u8]) -> Vec<u8> {
-        let fields = match self.values.get(key) {
+        match self.all_fields(key) {
+            fields if fields.starts_with(b"*") => array(&[bulk(b"0"), fields]),
+            error => error,
+        }
+    }
+
+    fn all_fields(&self, key: &[u8]) -> Vec<u8> {
+        let fields: Vec<_> = match self.values.get(key) {
             Some(Value::Hash(fields)) => {
                 fields.iter().flat_map(|(field, value)| [bulk(field), bulk(value)]).collect()
             }
             Some(Value::Text(_) | Value::List(_)) => return WRONG_TYPE.to_vec(),
             None => Vec::new(),
         };
-        array(&[bulk(b"0"), array(&fields)])
+        array(&fields)
     }
 }
 
@@ -271,12 +293,15 @@ fn refuse(name: &[u8]) -> Vec<u8> {
     format!("-ERR unknown command '{text}'\r\n").into_bytes()
 }
 
-const KNOWN: [&str; 17] = [
+const KNOWN: [&str; 18] = [
     "PING", "GET", "SET", "GETSET", "GETRANGE", "APPEND", "MGET", "MSET", "DEL", "UNLINK",
-    "EXISTS", "TOUCH", "INCR", "LPUSH", "LRANGE", "HSET", "HSCAN",
+    "EXISTS", "TOUCH", "INCR", "LPUSH", "LRANGE", "HSET", "HSCAN", "HGETALL",
 ];
 
 const OK: &[u8] = b"+OK\r\n";
+const HELLO: &[u8] = b"%3\r\n$6\r\nserver\r\n$5\r\nredis\r\n$7\r\nversion\r\n$5\r\n7.0.0\r\n\
+    $5\r\nproto\r\n:3\r\n";
+const NO_HELLO: &[u8] = b"-ERR unknown command `HELLO`, with args beginning with: `3`, \r\n";
 const NO_PASSWORD: &[u8] = b"-ERR Client sent AUTH, but no password is set\r\n";
 const WRONG_PASSWORD: &[u8] = b"-WRONGPASS invalid username-password pair or user is disabled.\r\n";
 const NO_DATABASE: &[u8] = b"-ERR DB index is out of range\r\n";
@@ -292,7 +317,7 @@ mod tests {
     }
 
     fn said(lines: &[&str]) -> Vec<Option<String>> {
-        let wanted = Wanted { password: Some("pw".to_owned()), database: 3 };
+        let wanted = Wanted { password: Some("pw".to_owned()), database: 3, knows_no_hello: false };
         let mut said = Said::default();
         let mut hear = |line: &str| {
             let request: Vec<_> = line.split(' ').map(|word| word.as_bytes().to_vec()).collect();
@@ -303,6 +328,9 @@ mod tests {
 
     #[test]
     fn a_connection_is_served_once_all_is_said() {
+        let replies = said(&["AUTH other", "AUTH pw", "HELLO 3", "SELECT 3", "GET a"]);
+        let agreed = replies.get(2).cloned().flatten();
+        assert!(agreed.is_some_and(|reply| reply.starts_with("%3\r\n")));
         let replies = said(&["AUTH other", "AUTH pw", "SELECT 3", "GET a"]);
         assert!(replies[0].as_ref().is_some_and(|reply| reply.starts_with("-WRONGPASS")));
         assert_eq!(replies[1..3], [Some("+OK\r\n".to_owned()), Some("+OK\r\n".to_owned())]);

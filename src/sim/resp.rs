@@ -1,5 +1,6 @@
-//! As much of RESP2 as the simulated peers need, read by a parser of their own: the one that is
-//! tested may not judge itself. It is given everything that has arrived and starts over each time.
+//! As much of RESP2 and RESP3 as the simulated peers need, read by a parser of their own: the one
+//! that is tested may not judge itself. It is given everything that has arrived and starts over
+//! each time.
 
 /// What the front of some bytes is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -8,7 +9,7 @@ pub(super) enum Frame {
     Whole(usize),
     /// The beginning of a frame, or nothing.
     Partial,
-    /// No RESP2.
+    /// No RESP.
     Garbage,
 }
 
@@ -53,15 +54,57 @@ pub(super) fn frame(bytes: &[u8]) -> Frame {
     let head = line + 2;
     let text = std::str::from_utf8(&bytes[1..line]).unwrap_or("");
     match (bytes[0], text.parse::<i64>()) {
-        (b'+' | b'-', _) | (b':', Ok(_)) | (b'$' | b'*', Ok(-1)) => Frame::Whole(head),
+        (b'+' | b'-' | b',', _) | (b':', Ok(_)) | (b'$' | b'*', Ok(-1)) => Frame::Whole(head),
+        (b'_', _) if line == 1 => Frame::Whole(head),
         (b'$', Ok(len @ 0..)) => match bytes.get(head + len as usize..head + len as usize + 2) {
             Some(b"\r\n") => Frame::Whole(head + len as usize + 2),
             Some(_) => Frame::Garbage,
             None => Frame::Partial,
         },
-        (b'*', Ok(count @ 0..)) => elements(bytes, head, count),
+        (b'*' | b'>', Ok(count @ 0..)) => elements(bytes, head, count),
+        (b'%', Ok(count @ 0..)) => elements(bytes, head, 2 * count),
         _ => Frame::Garbage,
     }
+}
+
+/// Whether something in this whole reply is of the other version than of the one that is spoken.
+pub(super) fn is_foreign(reply: &[u8], is_three: bool) -> bool {
+    let mut at = 0;
+    while at < reply.len() {
+        let rest = &reply[at..];
+        let head = rest.iter().position(|&byte| byte == b'\n').map_or(rest.len(), |end| end + 1);
+        let is_null = matches!(&rest[..head], b"$-1\r\n" | b"*-1\r\n");
+        let is_of_three = matches!(rest[0], b'_' | b'%' | b'>' | b',');
+        if if is_three { is_null } else { is_of_three } {
+            return true;
+        }
+        // Into an array, and over anything else.
+        at += match (rest[0], frame(rest)) {
+            (b'$', Frame::Whole(len)) => len,
+            _ => head,
+        };
+    }
+    false
+}
+
+/// A whole reply of RESP2 to a command of this name, as a server has it that speaks RESP3.
+pub(super) fn in_resp3(reply: &[u8], name: &[u8]) -> Vec<u8> {
+    if reply == b"$-1\r\n" || reply == b"*-1\r\n" {
+        return b"_\r\n".to_vec();
+    }
+    let Some(elements) = elements_of(reply) else { return reply.to_vec() };
+    let elements: Vec<_> = elements.into_iter().map(|element| in_resp3(element, b"")).collect();
+    let whole = array(&elements);
+    if !name.eq_ignore_ascii_case(b"HGETALL") {
+        return whole;
+    }
+    let head = whole.iter().position(|&byte| byte == b'\n').map_or(0, |end| end + 1);
+    [format!("%{}\r\n", elements.len() / 2).as_bytes(), &whole[head..]].concat()
+}
+
+/// A reply to a request of this name in RESP3, if that is what is spoken.
+pub(super) fn in_version(is_three: bool, reply: Vec<u8>, name: &[u8]) -> Vec<u8> {
+    if is_three { in_resp3(&reply, name) } else { reply }
 }
 
 /// The elements of the array that `bytes` are, each in RESP2; none if they are anything else.
@@ -132,6 +175,28 @@ mod tests {
         }
         assert_eq!(frame(b"hello\r\n"), Frame::Garbage);
         assert_eq!(frame(b"$1\r\nabc"), Frame::Garbage);
+    }
+
+    #[test]
+    fn each_version_has_its_own_types() {
+        let null = b"$-1\r\n".to_vec();
+        let two = array(&[bulk(b"_\r\n%"), array(std::slice::from_ref(&null)), integer(-1)]);
+        let three = in_resp3(&two, b"MGET");
+        assert_eq!(three, array(&[bulk(b"_\r\n%"), array(&[b"_\r\n".to_vec()]), integer(-1)]));
+        assert_eq!(frame(&three), Frame::Whole(three.len()));
+        let map = in_resp3(&array(&[bulk(b"f"), bulk(b"$-1\r\n")]), b"hgetall");
+        assert_eq!(map, b"%1\r\n$1\r\nf\r\n$5\r\n$-1\r\n\r\n");
+        assert_eq!(frame(&map), Frame::Whole(map.len()));
+        for (reply, of_two, of_three) in [
+            (&two, true, false),
+            (&three, false, true),
+            (&map, false, true),
+            (&null, true, false),
+            (&integer(3), true, true),
+        ] {
+            assert_eq!(!is_foreign(reply, false), of_two, "{}", reply.escape_ascii());
+            assert_eq!(!is_foreign(reply, true), of_three, "{}", reply.escape_ascii());
+        }
     }
 
     #[test]

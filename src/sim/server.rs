@@ -1,21 +1,28 @@
-//! A simulated redis server: a map, RESP2, and whatever its script has it suffer.
+//! A simulated server, of redis (RESP2 and RESP3) or memcached: a map, and whatever its script
+//! has it suffer.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use crate::io::Address;
+use crate::proto::Protocol;
 use crate::sim::faults::Fault;
 use crate::sim::network::Network;
 use crate::sim::pipe::{Readable, Writable};
 use crate::sim::redis;
 use crate::sim::resp;
-use crate::sim::standing::{Heard, Standing};
+use crate::sim::standing::{Deed, Heard, Standing};
+use crate::sim::store::{Reader, Store};
 use crate::sim::trace::Who;
 use crate::time::Instant;
 
 /// What becomes of a server.
 #[derive(Clone, Debug, Default)]
 pub struct ServerScript {
+    /// What it speaks.
+    pub protocol: Protocol,
+    /// Bytes of the largest value that it takes, if it speaks memcached's protocol.
+    pub value_bytes_max: usize,
     /// The longest time that it takes for one thing that it does on a connection.
     pub latency: Duration,
     /// Changes at a time from the beginning of the run.
@@ -87,7 +94,9 @@ pub(super) struct Server {
     door: Door,
     stalled: bool,
     connections: Vec<Connection>,
-    data: redis::Data,
+    protocol: Protocol,
+    value_bytes_max: usize,
+    data: Store,
     requests: u64,
 }
 
@@ -102,6 +111,7 @@ pub(super) enum Door {
 struct Connection {
     link: usize,
     input: Vec<u8>,
+    reader: Reader,
     requests: VecDeque<Vec<Vec<u8>>>,
     output: VecDeque<u8>,
     busy_until: Instant,
@@ -137,7 +147,9 @@ impl Server {
             door: Door::Open,
             stalled: false,
             connections: Vec::new(),
-            data: redis::Data::default(),
+            protocol: script.protocol,
+            value_bytes_max: script.value_bytes_max,
+            data: Store::new(script.protocol),
             requests: 0,
         }
     }
@@ -146,7 +158,7 @@ impl Server {
         self.door
     }
 
-    pub(super) fn data(&self) -> &redis::Data {
+    pub(super) fn data(&self) -> &Store {
         &self.data
     }
 
@@ -163,6 +175,7 @@ impl Server {
             requests: VecDeque::new(),
             output: VecDeque::new(),
             busy_until: now,
+            reader: Reader::new(self.protocol, self.value_bytes_max),
             said: redis::Said::default(),
             standing: Standing::default(),
             then: Then::GoOn,
@@ -224,9 +237,10 @@ impl Server {
             connection.then = Then::Close;
             return self.answer_again(place, &reply, net);
         }
-        if let Some(reply) = connection.standing.serve(&mut self.data, net.now) {
-            return self.answer(place, reply, net);
+        if self.serve(place, net) {
+            return;
         }
+        let connection = &mut self.connections[place];
         let can_write = connection.can_write(net);
         if can_write && (connection.requests.is_empty() || net.random.chance(500)) {
             connection.write_some(self.index, net);
@@ -235,7 +249,7 @@ impl Server {
             }
         } else if connection.works() {
             let request = connection.requests.pop_front().expect("not empty");
-            self.carry_out(place, &request, net);
+            self.carry_out(place, request, net);
         } else if connection.can_read(net) {
             self.read_some(place, net);
         }
@@ -315,27 +329,31 @@ impl Server {
         net.may_happen(Fault::ServerHalfCloses).then_some(Mischief::HalfCloses)
     }
 
-    fn carry_out(&mut self, place: usize, request: &[Vec<u8>], net: &mut Network) {
+    fn carry_out(&mut self, place: usize, request: Vec<Vec<u8>>, net: &mut Network) {
         self.requests += 1;
         let connection = &mut self.connections[place];
-        let reply = match connection.said.hear(request, &self.wanted) {
+        let is_three = connection.said.is_three();
+        let reply = match connection.said.hear(&request, &self.wanted) {
             Some(reply) => {
                 let is_alone = connection.requests.is_empty() && connection.input.is_empty();
                 assert!(is_alone, "something is sent before a greeting is answered");
                 reply
             }
-            None => match connection.standing.hear(request, &mut self.data, net.now) {
-                Heard::Waits => return,
-                Heard::Answered { reply, deeds } => {
-                    for deed in deeds {
-                        let (request, reply) = (&deed.request, &deed.reply);
-                        net.ledger.carried_out(self.index, net.now, request, reply, deed.findings);
-                    }
-                    reply
+            None => {
+                let heard = connection.standing.hear(&request, &mut self.data, net.now);
+                let Heard::Answered { reply, deeds } = heard else { return };
+                if is_three && net.happens(Fault::ServerPushes) {
+                    connection.output.extend(PUSH);
                 }
-            },
+                for Deed { request, reply, findings } in deeds {
+                    let reply = resp::in_version(is_three, reply, &request[0]);
+                    let request = self.data.for_ledger(request);
+                    net.ledger.carried_out(self.index, net.now, &request, &reply, findings);
+                }
+                resp::in_version(is_three, reply, &request[0])
+            }
         };
-        self.answer(place, reply, net);
+        self.answer(place, &request, &reply, net);
         self.serve_waiting(net);
     }
 
@@ -348,21 +366,29 @@ impl Server {
         for link in waiting.iter().map(|&place| self.connections[place].link).collect::<Vec<_>>() {
             // An answer may end connections, so that others have moved.
             let place = self.connections.iter().position(|connection| connection.link == link);
-            let Some(place) = place else { continue };
-            let standing = &mut self.connections[place].standing;
-            if let Some(reply) = standing.serve(&mut self.data, net.now) {
-                self.answer(place, reply, net);
+            if let Some(place) = place {
+                self.serve(place, net);
             }
         }
     }
 
+    /// Answers a connection that waits, if there is something for it, or its time is over.
+    fn serve(&mut self, place: usize, net: &mut Network) -> bool {
+        let connection = &mut self.connections[place];
+        let reply = connection.standing.serve(&mut self.data, net.now);
+        let Some(reply) = reply else { return false };
+        let reply = resp::in_version(connection.said.is_three(), reply, b"");
+        self.answer(place, &[], &reply, net);
+        true
+    }
+
     /// Answers what a connection has asked for, or does otherwise.
-    fn answer(&mut self, place: usize, reply: Vec<u8>, net: &mut Network) {
+    fn answer(&mut self, place: usize, request: &[Vec<u8>], reply: &[u8], net: &mut Network) {
         let planned = self.mischief.remove(&self.requests).filter(|_| !net.is_calm());
         let mischief = planned.or_else(|| Self::whim(net, reply.len()));
         match mischief {
             None => self.connections[place].output.extend(reply),
-            Some(mischief) => self.misbehave(place, mischief, &reply, net),
+            Some(mischief) => self.misbehave(place, mischief, request, reply, net),
         }
         if self.connections[place].output.is_empty() {
             self.finish(place, net);
@@ -370,7 +396,14 @@ impl Server {
     }
 
     /// Answers as it should not.
-    fn misbehave(&mut self, place: usize, mischief: Mischief, reply: &[u8], net: &mut Network) {
+    fn misbehave(
+        &mut self,
+        place: usize,
+        mischief: Mischief,
+        request: &[Vec<u8>],
+        reply: &[u8],
+        net: &mut Network,
+    ) {
         let who = Who::Server(self.index);
         let connection = &mut self.connections[place];
         let link = &mut net.links[connection.link];
@@ -394,7 +427,7 @@ impl Server {
                 link.garbage_from = link.garbage_from.or(Some(from));
                 net.count(Fault::ServerAnswersGarbage);
                 net.note_plain(who, "answers garbage");
-                connection.output.extend(net.random.pick(&GARBAGE));
+                connection.output.extend(self.data.garbage(request, &mut net.random));
             }
             Mischief::HalfCloses => {
                 link.is_at_fault = true;
@@ -476,7 +509,7 @@ impl Server {
             }
             Change::Empties => {
                 net.count(Fault::ServerEmpties);
-                self.data = redis::Data::default();
+                self.data = Store::new(self.protocol);
                 net.note(who, "is empty after # requests", self.requests as usize);
             }
         }
@@ -527,41 +560,18 @@ impl Connection {
     }
 
     /// Cuts what has arrived into requests.
-    ///
-    /// Panics at anything else: the proxy forwards only what it has understood.
     fn parse(&mut self) {
-        let mut used = 0;
-        loop {
-            let rest = &self.input[used..];
-            let shown = &rest[..rest.len().min(100)];
-            match resp::command(rest) {
-                Ok(Some((arguments, len))) => {
-                    self.requests.push_back(arguments);
-                    used += len;
-                }
-                Ok(None) => break,
-                Err(()) => panic!("a server gets {:?}", String::from_utf8_lossy(shown)),
-            }
+        while let Some(request) = self.reader.next(&mut self.input) {
+            self.requests.push_back(request);
         }
-        self.input.drain(..used);
     }
 }
 
 /// The longest time that chance has a server be away or stalled.
 pub const AWAY_MAX: Duration = Duration::from_millis(300);
 
-/// No replies, each wrong at another place.
-const GARBAGE: [&[u8]; 9] = [
-    b"HTTP/1.1 400 Bad Request\r\n\r\n",
-    b"$-7\r\n",
-    b"$3\r\nabcdef\r\n",
-    b"$99999999999999999999\r\n",
-    b"*2\r\n$1\r\na\r\n!no\r\n",
-    b"*-2\r\n",
-    b":1a\r\n",
-    b":\r\n",
-    b"\0\0\0\0",
-];
+/// What nobody has subscribed to.
+const PUSH: &[u8] = b">2\r\n$10\r\ninvalidate\r\n*1\r\n$1\r\na\r\n";
 
 /// The longest time after which chance has a server answer again.
 const AGAIN_MAX: Duration = Duration::from_millis(5);

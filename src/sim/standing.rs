@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use crate::sim::findings::Finding;
-use crate::sim::redis::Data;
 use crate::sim::resp::{Arguments, array, bulk};
+use crate::sim::store::Store;
 use crate::time::Instant;
 
 /// A request that was carried out, for the ledger.
@@ -49,7 +49,7 @@ struct Waits {
 
 impl Standing {
     /// Handles a request.
-    pub(super) fn hear(&mut self, request: &[Vec<u8>], data: &mut Data, now: Instant) -> Heard {
+    pub(super) fn hear(&mut self, request: &[Vec<u8>], data: &mut Store, now: Instant) -> Heard {
         let name = request[0].to_ascii_uppercase();
         match (&name[..], &mut self.queued) {
             (b"MULTI", None) => {
@@ -76,7 +76,7 @@ impl Standing {
         }
     }
 
-    fn carry_out_all(&mut self, data: &mut Data) -> Heard {
+    fn carry_out_all(&mut self, data: &mut Store) -> Heard {
         let Self { queued, watched, .. } = std::mem::take(self);
         let Some(queued) = queued else { return answered(b"-ERR EXEC without MULTI\r\n") };
         if watched.iter().any(|(key, changes)| data.changes_of(key) != *changes) {
@@ -87,7 +87,7 @@ impl Standing {
         Heard::Answered { reply: array(&replies), deeds }
     }
 
-    fn pop_or_wait(&mut self, request: &[Vec<u8>], data: &mut Data, now: Instant) -> Heard {
+    fn pop_or_wait(&mut self, request: &[Vec<u8>], data: &mut Store, now: Instant) -> Heard {
         let [_, key, timeout] = request else { panic!("BLPOP of one key only") };
         let seconds: f64 = String::from_utf8_lossy(timeout).parse().expect("a timeout");
         if let Some(reply) = popped(key, data) {
@@ -110,7 +110,7 @@ impl Standing {
 
     /// The reply that it waits for, once there is one: what has come, or nothing when its time is
     /// over.
-    pub(super) fn serve(&mut self, data: &mut Data, now: Instant) -> Option<Vec<u8>> {
+    pub(super) fn serve(&mut self, data: &mut Store, now: Instant) -> Option<Vec<u8>> {
         let waits = self.waits.as_ref()?;
         let is_over = waits.until.is_some_and(|until| until <= now);
         let reply = popped(&waits.key, data).or_else(|| is_over.then(|| b"*-1\r\n".to_vec()))?;
@@ -119,11 +119,11 @@ impl Standing {
     }
 }
 
-fn popped(key: &[u8], data: &mut Data) -> Option<Vec<u8>> {
+fn popped(key: &[u8], data: &mut Store) -> Option<Vec<u8>> {
     data.pop(key).map(|element| array(&[bulk(key), bulk(&element)]))
 }
 
-fn carry_out(request: Arguments, data: &mut Data) -> Deed {
+fn carry_out(request: Arguments, data: &mut Store) -> Deed {
     let mut findings = Vec::new();
     let reply = data.carry_out(&request, &mut findings);
     Deed { request, reply, findings }
@@ -142,8 +142,9 @@ const OK: &[u8] = b"+OK\r\n";
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proto::Protocol;
 
-    fn say(standing: &mut Standing, data: &mut Data, line: &str) -> String {
+    fn say(standing: &mut Standing, data: &mut Store, line: &str) -> String {
         let request: Arguments = line.split(' ').map(|word| word.as_bytes().to_vec()).collect();
         match standing.hear(&request, data, Instant::from_nanos(0)) {
             Heard::Answered { reply, .. } => String::from_utf8(reply).unwrap(),
@@ -154,7 +155,7 @@ mod tests {
     #[test]
     fn a_transaction_is_carried_out_at_its_end_unless_a_watched_key_has_changed() {
         let (mut data, mut one, mut other) =
-            (Data::default(), Standing::default(), Standing::default());
+            (Store::new(Protocol::Resp), Standing::default(), Standing::default());
         for (request, reply) in [
             ("WATCH k", "+OK\r\n"),
             ("MULTI", "+OK\r\n"),
@@ -176,7 +177,7 @@ mod tests {
     #[test]
     fn who_waits_is_served_once_something_has_come() {
         let (mut data, mut one, mut other) =
-            (Data::default(), Standing::default(), Standing::default());
+            (Store::new(Protocol::Resp), Standing::default(), Standing::default());
         let now = Instant::from_nanos(0);
         assert_eq!(say(&mut one, &mut data, "BLPOP l 0.5"), "waits");
         assert_eq!(one.waits_until(), Some(now + Duration::from_millis(500)));

@@ -8,6 +8,7 @@
 use std::time::{Duration, Instant};
 
 use log::{info, warn};
+use ringcracker::admin::Reporting;
 use ringcracker::io::Ring;
 use ringcracker::logging::Log;
 use ringcracker::worker::{Running, Shared, Worker};
@@ -31,11 +32,28 @@ pub(crate) struct Ending<'p> {
     limit: Duration,
     log: &'p Log,
     shared: &'p Shared,
-    /// The names of unix sockets, as long as clients are let in.
-    sockets: Vec<SocketFile>,
-    pid_file: &'p PidFile,
+    /// What a successor may have once the drain begins.
+    names: Option<Names<'p>>,
     /// When the drain is over, whoever is left; `None`: it has not begun.
     until: Option<Instant>,
+}
+
+/// The names that a process has, as long as it lets clients in; its pools' ports are the workers'.
+pub(crate) struct Names<'p> {
+    /// Those of unix sockets.
+    pub(crate) sockets: Vec<SocketFile>,
+    /// The address of the statistics.
+    pub(crate) reporting: Reporting,
+    pub(crate) pid_file: &'p PidFile,
+}
+
+impl Names<'_> {
+    /// Lets a successor have them.
+    fn let_go(self) {
+        drop(self.sockets);
+        self.reporting.end();
+        self.pid_file.let_go();
+    }
 }
 
 /// Whether the process goes on.
@@ -46,14 +64,8 @@ enum Goes {
 }
 
 impl<'p> Ending<'p> {
-    pub(crate) fn new(
-        limit: Duration,
-        log: &'p Log,
-        shared: &'p Shared,
-        sockets: Vec<SocketFile>,
-        pid_file: &'p PidFile,
-    ) -> Self {
-        Self { limit, log, shared, sockets, pid_file, until: None }
+    pub(crate) fn new(limit: Duration, log: &'p Log, shared: &'p Shared, names: Names<'p>) -> Self {
+        Self { limit, log, shared, names: Some(names), until: None }
     }
 
     /// Turns the worker, which hears the signals, until the end.
@@ -81,46 +93,55 @@ impl<'p> Ending<'p> {
     fn on_signal(&mut self, number: i32) -> Goes {
         match number {
             libc::SIGHUP => {
-                self.log.say(format_args!("signal SIGHUP received, reopening log file"));
+                self.say(number, ", reopening log file");
                 self.log.reopen();
             }
             libc::SIGTTIN => {
-                self.log.say(format_args!("signal SIGTTIN received, up logging level"));
+                self.say(number, ", up logging level");
                 let level = self.log.turn_up();
                 self.log.say(format_args!("up log level to {level}"));
             }
             libc::SIGTTOU => {
-                self.log.say(format_args!("signal SIGTTOU received, down logging level"));
+                self.say(number, ", down logging level");
                 let level = self.log.turn_down();
                 self.log.say(format_args!("down log level to {level}"));
             }
-            libc::SIGUSR1 => self.log.say(format_args!("signal SIGUSR1 received")),
-            libc::SIGUSR2 => self.log.say(format_args!("signal SIGUSR2 received")),
-            number => return self.on_end(name_of(number)),
+            libc::SIGUSR1 | libc::SIGUSR2 => self.say(number, ""),
+            number => return self.on_end(number),
         }
         Goes::On
     }
 
-    fn on_end(&mut self, signal: &str) -> Goes {
+    fn on_end(&mut self, number: i32) -> Goes {
         if self.until.is_some() || self.limit.is_zero() {
-            self.log.say(format_args!("signal {signal} received, exiting"));
+            self.say(number, ", exiting");
             return Goes::Out;
         }
-        self.log.say(format_args!("signal {signal} received, draining for up to {:?}", self.limit));
+        self.say(number, &format!(", draining for up to {:?}", self.limit));
         self.until = Some(Instant::now() + self.limit);
-        // Whoever takes over may have both names from now on.
-        self.sockets.clear();
-        self.pid_file.let_go();
+        if let Some(names) = self.names.take() {
+            names.let_go();
+        }
         self.shared.drain();
         info!("{} clients are let go", self.shared.clients());
         Goes::On
+    }
+
+    /// In nutcracker's words: people look for them.
+    fn say(&self, number: i32, what: &str) {
+        self.log.say(format_args!("signal {number} ({}) received{what}", name_of(number)));
     }
 }
 
 const fn name_of(number: i32) -> &'static str {
     match number {
+        libc::SIGHUP => "SIGHUP",
         libc::SIGINT => "SIGINT",
         libc::SIGTERM => "SIGTERM",
+        libc::SIGTTIN => "SIGTTIN",
+        libc::SIGTTOU => "SIGTTOU",
+        libc::SIGUSR1 => "SIGUSR1",
+        libc::SIGUSR2 => "SIGUSR2",
         _ => "unknown",
     }
 }

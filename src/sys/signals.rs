@@ -31,6 +31,14 @@ pub fn ignore_pipe() {
     assert_ne!(previous, libc::SIG_ERR, "SIGPIPE can be ignored");
 }
 
+/// Has `SIGSEGV` end the process, also when somebody sends it. The handler of Rust's library takes
+/// one that no fault of its own caused for none, and only the second would count.
+pub fn end_at_segv() {
+    // SAFETY: SIG_DFL runs no code of ours, so nothing of it can be unsafe in a signal's context.
+    let previous = unsafe { libc::signal(libc::SIGSEGV, libc::SIG_DFL) };
+    assert_ne!(previous, libc::SIG_ERR, "SIGSEGV can be left to the kernel");
+}
+
 fn set_of(signals: &[i32]) -> std::io::Result<libc::sigset_t> {
     let mut set = std::mem::MaybeUninit::uninit();
     // SAFETY: `set` has the size and the alignment of a sigset_t, which sigemptyset(3) fills.

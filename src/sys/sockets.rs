@@ -34,8 +34,12 @@ pub struct ListenOptions {
     pub keepalive: Option<KeepAlive>,
 }
 
-/// Opens a listening socket, non-blocking and close-on-exec, with room for `backlog` connections
-/// that nobody accepted yet (the kernel cuts it to `net.core.somaxconn`).
+/// A socket that has its address and does not listen yet: whoever connects is refused, as if there
+/// were none.
+#[derive(Debug)]
+pub struct Bound(Socket);
+
+/// Takes an address, to listen on it later. The socket is non-blocking and close-on-exec.
 ///
 /// What is set on a TCP listener is inherited by the connections it accepts (tcp(7)), so
 /// `TCP_NODELAY` and keep-alive cost no call per connection. A name that a socket of an
@@ -43,14 +47,44 @@ pub struct ListenOptions {
 /// are not.
 ///
 /// Errors: `EADDRINUSE` (also: a file that is no socket has the name), `EACCES`, `EADDRNOTAVAIL`,
-/// `EMFILE`, and what else socket(2), bind(2), listen(2), chmod(2) have.
+/// `EMFILE`, and what else socket(2), bind(2), chmod(2) have.
+pub fn bind(address: &ListenOn, options: ListenOptions) -> io::Result<Bound> {
+    match address {
+        ListenOn::Inet(address) => bind_inet(*address, options),
+        ListenOn::Unix { path, mode } => bind_unix(path, *mode),
+    }
+    .map(Bound)
+}
+
+impl Bound {
+    /// Lets clients connect; `backlog` of them may wait to be accepted (the kernel cuts it to
+    /// `net.core.somaxconn`).
+    ///
+    /// Errors: `EADDRINUSE`: of two that were bound to one port another was faster.
+    pub fn listen(self, backlog: u32) -> io::Result<Fd> {
+        Ok(Fd(self.start(backlog)?.into_raw_fd()))
+    }
+
+    /// The same for a thread of its own: accepts on the socket wait.
+    ///
+    /// Errors: as for `listen`.
+    pub fn listen_blocking(self, backlog: u32) -> io::Result<Socket> {
+        let socket = self.start(backlog)?;
+        socket.set_nonblocking(false)?;
+        Ok(socket)
+    }
+
+    fn start(self, backlog: u32) -> io::Result<Socket> {
+        self.0.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
+        Ok(self.0)
+    }
+}
+
+/// `bind`, and `listen` at once.
+///
+/// Errors: theirs.
 pub fn listen(address: &ListenOn, backlog: u32, options: ListenOptions) -> io::Result<Fd> {
-    let socket = match address {
-        ListenOn::Inet(address) => bind_inet(*address, options)?,
-        ListenOn::Unix { path, mode } => bind_unix(path, *mode)?,
-    };
-    socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
-    Ok(Fd(socket.into_raw_fd()))
+    bind(address, options)?.listen(backlog)
 }
 
 /// Closes a descriptor that was never handed to a ring.

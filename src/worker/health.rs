@@ -1,59 +1,21 @@
-//! Which servers are left out. A server is as dead for one worker as for another, so failures are
-//! counted for all of them together.
-//!
-//! ```text
-//!           a failure                  the failure that reaches the limit
-//!   In(0) ------------> In(1..) ---------------------------------------------> Out
-//!    | ^                   |                                                    |
-//!    | +---any other reply-+                                                    |
-//!    +<-------------------------------------------------------server_retry_timeout
-//!
-//!   with a probe:   Out ---server_retry_timeout---> Probed ---it answers---> In(0)
-//!                    ^-------------------------------+ it does not
-//! ```
+//! The health of servers, for all workers together: a server is as dead for one as for another.
+//! Workers tell what a turn has shown them, and learn which servers are left out.
 //!
 //! Nothing here is touched by a request: only by a failure, by the first reply after one, and
 //! when a server's time is over. A worker compares two numbers in each turn, and learns from them
-//! whether there is anything else to look at.
+//! whether there is anything else to look at. It takes the lock once for all that a turn has shown.
 //!
-//! Source: twemproxy `server_failure`, `server_ok`, `server_pool_update` in `src/nc_server.c`. An
-//! ejected server's further failures are not counted here: with several connections they would
-//! eject it again.
+//! **Knows nothing of:** what counts as a failure, and what follows from it: `ejection`.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use log::{info, warn};
-
-use crate::distribution::{DistributionKind, Node, RoutingTable};
-use crate::hash::{HashKind, HashTag};
 use crate::io::Ring;
-use crate::limits::TICK_MS;
-use crate::proxy::{Sign, Vital};
+use crate::proxy::Sign;
 use crate::time::Instant;
 use crate::worker::Worker;
-
-/// How a pool ejects servers, and how it routes without them.
-#[derive(Clone, Debug)]
-pub struct Ejection {
-    /// The pool's name, for the log.
-    pub pool: String,
-    /// Failures in a row that eject a server; 0 is as 1.
-    pub failure_limit: u32,
-    /// How long it is left out.
-    pub retry_after: Duration,
-    /// Whether a server has to answer a probe before it is used again.
-    pub probe: bool,
-    /// What the pool's routing tables are made with.
-    pub hash: HashKind,
-    /// Likewise.
-    pub hash_tag: Option<HashTag>,
-    /// Likewise.
-    pub distribution: DistributionKind,
-    /// The pool's servers, in order.
-    pub nodes: Vec<Node>,
-}
+use crate::worker::ejection::{Ejection, Pool, State};
 
 /// The health of all servers of the pools that eject, shared by all workers.
 pub struct Health {
@@ -70,23 +32,6 @@ struct Record {
     ejects: AtomicU64,
     /// For each server: when it was last ejected, in microseconds since 1970; 0 is never.
     ejected_at_us: Vec<AtomicU64>,
-}
-
-struct Pool {
-    ejection: Ejection,
-    servers: Vec<State>,
-    routing: Arc<RoutingTable>,
-}
-
-/// Whether a server is used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    /// It is, and has failed so many times in a row.
-    In(u32),
-    /// It is not, up to this time.
-    Out(Instant),
-    /// It is not, and has been asked whether it could be.
-    Probed,
 }
 
 impl Health {
@@ -118,32 +63,24 @@ impl Health {
         at.map_or(0, |at| at.load(Ordering::Relaxed))
     }
 
-    /// Takes account of what a worker has seen of a server.
-    pub fn note(&self, sign: Sign, now: Instant) {
+    /// Takes account of what a worker has seen of servers in one turn, in order.
+    pub fn note(&self, signs: &[Sign], now: Instant) {
         let mut pools = self.pools();
-        let Some(pool) = &mut pools[sign.pool as usize] else { return };
-        let server = sign.server as usize;
-        match (sign.what, pool.servers[server]) {
-            (Vital::Failed, State::In(failures)) => {
-                pool.servers[server] = State::In(failures + 1);
-                if failures + 1 >= pool.ejection.failure_limit {
-                    pool.eject(server, now);
-                    self.record_eject(sign);
-                }
-            }
-            (Vital::Answered, State::In(1..)) => pool.servers[server] = State::In(0),
-            (Vital::ProbePassed, State::Probed) => pool.let_in(server),
-            (Vital::ProbeFailed, State::Probed) => {
-                // However short the time, a dead server is not asked in every turn.
-                let wait = pool.ejection.retry_after.max(Duration::from_millis(TICK_MS));
-                pool.servers[server] = State::Out(now + wait);
-            }
-            // What it does while it is out changes nothing.
-            (Vital::Failed | Vital::Answered | Vital::ProbePassed | Vital::ProbeFailed, _) => {
-                return;
+        let mut is_timed_anew = false;
+        for sign in signs {
+            let Some(pool) = &mut pools[sign.pool as usize] else { continue };
+            let before = pool.state(sign.server);
+            pool.note(sign.server, sign.what, now);
+            let after = pool.state(sign.server);
+            is_timed_anew |= before.until() != after.until();
+            if matches!((before, after), (State::In(_), State::Out(_))) {
+                self.record_eject(sign);
             }
         }
-        self.publish(&pools);
+        if is_timed_anew {
+            self.time_next_return(&pools);
+        }
+        self.tell(&mut pools);
     }
 
     /// Lets those in again whose time is over, unless they have to be probed first: the caller
@@ -153,33 +90,31 @@ impl Health {
         let mut to_probe = Vec::new();
         for (number, pool) in (0..).zip(pools.iter_mut()) {
             let Some(pool) = pool else { continue };
-            for server in 0..pool.servers.len() {
-                match pool.servers[server] {
-                    State::Out(until) if until <= now && pool.ejection.probe => {
-                        pool.servers[server] = State::Probed;
-                        to_probe.push((number, server as u32));
-                    }
-                    State::Out(until) if until <= now => pool.let_in(server),
-                    State::Out(_) | State::In(_) | State::Probed => {}
-                }
-            }
+            to_probe.extend(pool.return_due(now).into_iter().map(|server| (number, server)));
         }
-        self.publish(&pools);
+        self.time_next_return(&pools);
+        self.tell(&mut pools);
         to_probe
     }
 
-    /// Makes workers look again, and tells them when to.
-    fn publish(&self, pools: &[Option<Pool>]) {
-        let servers = pools.iter().flatten().flat_map(|pool| &pool.servers);
-        let next = servers.filter_map(|server| match server {
-            State::In(_) | State::Probed => None,
-            State::Out(until) => Some(until.as_nanos()),
-        });
-        self.next_return.store(next.min().unwrap_or(NEVER), Ordering::Release);
-        self.version.fetch_add(1, Ordering::Release);
+    /// Makes workers look again, if there is something to see.
+    fn tell(&self, pools: &mut [Option<Pool>]) {
+        let mut is_news = false;
+        for pool in pools.iter_mut().flatten() {
+            is_news |= pool.is_news();
+        }
+        if is_news {
+            self.version.fetch_add(1, Ordering::Release);
+        }
     }
 
-    fn record_eject(&self, sign: Sign) {
+    /// Tells workers when to look again for servers that may return.
+    fn time_next_return(&self, pools: &[Option<Pool>]) {
+        let next = pools.iter().flatten().filter_map(Pool::next_return).min();
+        self.next_return.store(next.map_or(NEVER, Instant::as_nanos), Ordering::Release);
+    }
+
+    fn record_eject(&self, sign: &Sign) {
         let record = &self.records[sign.pool as usize];
         record.ejects.fetch_add(1, Ordering::Relaxed);
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -189,33 +124,6 @@ impl Health {
 
     fn pools(&self) -> MutexGuard<'_, Vec<Option<Pool>>> {
         self.pools.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Pool {
-    fn new(ejection: Ejection) -> Self {
-        let servers = vec![State::In(0); ejection.nodes.len()];
-        let routing = Arc::new(routing(&ejection, &servers));
-        Self { ejection, servers, routing }
-    }
-
-    fn eject(&mut self, server: usize, now: Instant) {
-        let Ejection { pool, nodes, failure_limit, retry_after, .. } = &self.ejection;
-        let name = &nodes[server].name;
-        warn!(
-            "pool {pool}: server {name} is ejected for {} ms: failures in a row, {failure_limit} \
-             allowed",
-            retry_after.as_millis()
-        );
-        self.servers[server] = State::Out(now + *retry_after);
-        self.routing = Arc::new(routing(&self.ejection, &self.servers));
-    }
-
-    fn let_in(&mut self, server: usize) {
-        let Ejection { pool, nodes, .. } = &self.ejection;
-        info!("pool {pool}: server {} is used again", nodes[server].name);
-        self.servers[server] = State::In(0);
-        self.routing = Arc::new(routing(&self.ejection, &self.servers));
     }
 }
 
@@ -240,9 +148,8 @@ impl<R: Ring> Worker<R> {
         if self.signs.is_empty() {
             return;
         }
-        for sign in self.signs.drain(..) {
-            self.shared.health().note(sign, now);
-        }
+        self.shared.health().note(&self.signs, now);
+        self.signs.clear();
         self.adopt_health();
     }
 
@@ -260,18 +167,12 @@ impl<R: Ring> Worker<R> {
         let pools = self.shared.health().pools();
         for (number, pool) in (0..).zip(pools.iter()) {
             let Some(pool) = pool else { continue };
-            self.proxy.set_routing(number, Arc::clone(&pool.routing));
-            for (server, state) in (0..).zip(&pool.servers) {
-                self.proxy.set_failing(number, server, matches!(state, State::In(1..)));
+            self.proxy.set_routing(number, Arc::clone(pool.routing()));
+            for (server, standing) in (0..).zip(pool.standings()) {
+                self.proxy.set_standing(number, server, standing);
             }
         }
     }
-}
-
-fn routing(ejection: &Ejection, servers: &[State]) -> RoutingTable {
-    let Ejection { hash, hash_tag, distribution, nodes, .. } = ejection;
-    let ejected: Vec<bool> = servers.iter().map(|state| !matches!(state, State::In(_))).collect();
-    RoutingTable::new(*hash, *hash_tag, *distribution, nodes, &ejected)
 }
 
 /// The end of time.
@@ -279,7 +180,13 @@ const NEVER: u64 = u64::MAX;
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::distribution::{DistributionKind, Node};
+    use crate::hash::HashKind;
+    use crate::limits::TICK_MS;
+    use crate::proxy::Vital;
 
     const RETRY: Duration = Duration::from_secs(2);
 
@@ -288,13 +195,17 @@ mod tests {
     }
 
     fn with_probe(servers: usize, failure_limit: u32, probe: bool) -> Health {
+        with(servers, failure_limit, probe, RETRY)
+    }
+
+    fn with(servers: usize, failure_limit: u32, probe: bool, retry_after: Duration) -> Health {
         let node = |number| Node { name: format!("server{number}"), weight: 1 };
         Health::new(vec![
             None,
             Some(Ejection {
                 pool: "pool".to_owned(),
                 failure_limit,
-                retry_after: RETRY,
+                retry_after,
                 probe,
                 hash: HashKind::Fnv1a64,
                 hash_tag: None,
@@ -305,13 +216,13 @@ mod tests {
     }
 
     fn note(health: &Health, server: u32, what: Vital, now: u64) {
-        health.note(Sign { pool: 1, server, what }, Instant::from_nanos(now));
+        health.note(&[Sign { pool: 1, server, what }], Instant::from_nanos(now));
     }
 
     /// The servers that a hundred keys go to.
     fn used(health: &Health) -> Vec<usize> {
         let pools = health.pools();
-        let routing = &pools[1].as_ref().expect("it ejects").routing;
+        let routing = pools[1].as_ref().expect("it ejects").routing();
         let mut used: Vec<usize> =
             (0..100_u32).filter_map(|number| routing.route(&number.to_le_bytes(), 0)).collect();
         used.sort_unstable();
@@ -322,15 +233,15 @@ mod tests {
     #[test]
     fn the_failure_that_reaches_the_limit_ejects_once() {
         let health = health(3, 2);
-        note(&health, 1, Vital::Failed, 5);
+        note(&health, 1, Vital::Unable, 5);
         assert_eq!(used(&health), [0, 1, 2]);
-        note(&health, 0, Vital::Failed, 6);
-        note(&health, 1, Vital::Failed, 7);
+        note(&health, 0, Vital::Unable, 6);
+        note(&health, 1, Vital::Unable, 7);
         assert_eq!(used(&health), [0, 2]);
         let later = RETRY.as_nanos() as u64 + 7;
         assert_eq!(health.next_return.load(Ordering::Relaxed), later);
         for _ in 0..5 {
-            note(&health, 1, Vital::Failed, 8);
+            note(&health, 1, Vital::Unable, 8);
         }
         note(&health, 1, Vital::Answered, 9);
         assert_eq!((used(&health), health.ejects(1), health.ejects(0)), (vec![0, 2], 1, 0));
@@ -346,24 +257,24 @@ mod tests {
     fn any_other_reply_starts_the_count_anew_and_a_return_does_too() {
         let health = health(2, 2);
         for _ in 0..5 {
-            note(&health, 0, Vital::Failed, 1);
+            note(&health, 0, Vital::Unable, 1);
             note(&health, 0, Vital::Answered, 2);
         }
         assert_eq!(used(&health), [0, 1]);
         for time in [3, 3] {
-            note(&health, 0, Vital::Failed, time);
+            note(&health, 0, Vital::Unable, time);
         }
         assert_eq!(used(&health), [1]);
         health.return_due(Instant::from_nanos(u64::MAX));
-        note(&health, 0, Vital::Failed, 4);
+        note(&health, 0, Vital::Unable, 4);
         assert_eq!((used(&health), health.ejects(1)), (vec![0, 1], 1));
     }
 
     #[test]
     fn with_all_out_nobody_is_used_until_the_first_returns() {
         let health = health(2, 0);
-        note(&health, 1, Vital::Failed, 10);
-        note(&health, 0, Vital::Failed, 20);
+        note(&health, 1, Vital::Unable, 10);
+        note(&health, 0, Vital::Unable, 20);
         assert_eq!(used(&health), [] as [usize; 0]);
         health.return_due(Instant::from_nanos(10) + RETRY);
         assert_eq!(used(&health), [1]);
@@ -375,7 +286,7 @@ mod tests {
     fn a_probe_decides_who_is_used_again_and_is_asked_for_once() {
         let health = with_probe(2, 1, true);
         let due = |nanos: u64| health.return_due(Instant::from_nanos(nanos) + RETRY);
-        note(&health, 1, Vital::Failed, 1);
+        note(&health, 1, Vital::Unable, 1);
         assert_eq!((due(0), due(1), due(2)), (vec![], vec![(1, 1)], vec![]));
         note(&health, 1, Vital::Answered, 2);
         assert_eq!(used(&health), [0]);
@@ -387,10 +298,9 @@ mod tests {
 
     #[test]
     fn a_dead_server_is_not_probed_without_a_pause() {
-        let health = with_probe(2, 1, true);
-        health.pools()[1].as_mut().expect("it ejects").ejection.retry_after = Duration::ZERO;
+        let health = with(2, 1, true, Duration::ZERO);
         let due = |nanos: u64| health.return_due(Instant::from_nanos(nanos)).len();
-        note(&health, 0, Vital::Failed, 1);
+        note(&health, 0, Vital::Unable, 1);
         assert_eq!(due(1), 1);
         note(&health, 0, Vital::ProbeFailed, 1);
         assert_eq!((due(2), due(1 + TICK_MS * 1_000_000)), (0, 1));
@@ -402,12 +312,40 @@ mod tests {
         let version = || health.version.load(Ordering::Relaxed);
         note(&health, 0, Vital::Answered, 1);
         assert_eq!(version(), 0);
-        note(&health, 0, Vital::Failed, 1);
+        note(&health, 0, Vital::Unable, 1);
         let ejected = version();
         assert!(ejected > 0);
-        note(&health, 0, Vital::Failed, 2);
+        note(&health, 0, Vital::Unable, 2);
         assert_eq!(version(), ejected);
         health.return_due(Instant::from_nanos(u64::MAX));
         assert!(version() > ejected);
+    }
+
+    #[test]
+    fn a_server_that_fails_and_answers_in_one_turn_is_no_news() {
+        let health = health(2, 3);
+        let signs = [Vital::Unable, Vital::Unable, Vital::Answered];
+        let signs = signs.map(|what| Sign { pool: 1, server: 0, what });
+        for time in 1..4 {
+            health.note(&signs, Instant::from_nanos(time));
+        }
+        assert_eq!(health.version.load(Ordering::Relaxed), 0);
+        // The count is as it would be one by one: a reply that comes too late undoes nothing.
+        let signs = [&signs[..2], &signs].concat();
+        health.note(&signs, Instant::from_nanos(4));
+        assert_eq!((used(&health), health.version.load(Ordering::Relaxed)), (vec![1], 1));
+    }
+
+    #[test]
+    fn a_return_is_timed_anew_with_those_who_come_and_go() {
+        let health = health(2, 1);
+        let next = || health.next_return.load(Ordering::Relaxed);
+        let retry = RETRY.as_nanos() as u64;
+        note(&health, 0, Vital::Unable, 5);
+        note(&health, 1, Vital::Unable, 7);
+        note(&health, 0, Vital::Unable, 9);
+        assert_eq!(next(), 5 + retry);
+        health.return_due(Instant::from_nanos(5) + RETRY);
+        assert_eq!(next(), 7 + retry);
     }
 }

@@ -14,6 +14,7 @@
 
 mod dispatch;
 mod drain;
+mod ejection;
 mod health;
 mod mailbox;
 mod pace;
@@ -26,7 +27,8 @@ use std::sync::Arc;
 
 use log::{info, warn};
 
-pub use health::{Ejection, Health};
+pub use ejection::Ejection;
+pub use health::Health;
 pub use mailbox::{Mail, Mailbox, Shared};
 pub use resolver::{Asker, Resolver};
 

@@ -5,7 +5,7 @@
 use ringcracker::limits::{ARGUMENTS_MAX, BULK_BYTES_MAX, REPLY_DEPTH_MAX};
 use ringcracker::proto::commands::{self, Command, Keys};
 use ringcracker::proto::resp::BadReply;
-use ringcracker::proto::{BadRequest, SPANS_ALWAYS};
+use ringcracker::proto::{BadRequest, RespVersion, SPANS_ALWAYS};
 
 /// What a parser says about a part of its input, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +24,8 @@ pub enum Seen {
         start: usize,
         elements: Vec<usize>,
     },
+    /// A push of so many bytes.
+    Push(usize),
     BadRequest(BadRequest),
     BadReply(BadReply),
     /// So many bytes belong to something that is not whole.
@@ -58,7 +60,7 @@ impl Random {
 
     /// Any byte, and more often one that means something.
     pub fn byte(&mut self) -> u8 {
-        const MEANT: &[u8] = b"*$:+-\r\n 0123456789\"'\\x\0";
+        const MEANT: &[u8] = b"*$:+-_#,(!=%~|>tf\r\n 0123456789\"'\\x\0";
         if self.below(3) > 0 { MEANT[self.below(MEANT.len())] } else { self.next() as u8 }
     }
 
@@ -359,13 +361,25 @@ fn words(line: &[u8]) -> Option<Vec<Vec<u8>>> {
 }
 
 pub fn replies(bytes: &[u8]) -> Vec<Seen> {
+    replies_in(RespVersion::Two, bytes)
+}
+
+pub fn replies3(bytes: &[u8]) -> Vec<Seen> {
+    replies_in(RespVersion::Three, bytes)
+}
+
+fn replies_in(version: RespVersion, bytes: &[u8]) -> Vec<Seen> {
     let mut seen = Vec::new();
     let mut rest = bytes;
     while !rest.is_empty() {
-        let (mut start, mut elements) = (0, Vec::new());
-        match element(rest, 0, 0, &mut start, &mut elements) {
+        let mut outer = Outer { version, first: 0, start: 0, elements: Vec::new() };
+        match element(rest, 0, 0, &mut outer) {
             Ok(end) => {
-                seen.push(Seen::Reply { first: rest[0], len: end, start, elements });
+                let Outer { first, start, elements, .. } = outer;
+                seen.push(match first {
+                    b'>' => Seen::Push(end),
+                    _ => Seen::Reply { first, len: end, start, elements },
+                });
                 rest = &rest[end..];
             }
             Err(Stop::Bad(fault)) => {
@@ -379,22 +393,37 @@ pub fn replies(bytes: &[u8]) -> Vec<Seen> {
     seen
 }
 
+/// What is outermost in a reply, without its attributes.
+struct Outer {
+    version: RespVersion,
+    first: u8,
+    start: usize,
+    elements: Vec<usize>,
+}
+
 /// Reads one element, and returns where it ends.
 fn element(
     bytes: &[u8],
     at: usize,
     depth: usize,
-    start: &mut usize,
-    elements: &mut Vec<usize>,
+    outer: &mut Outer,
 ) -> Result<usize, Stop<BadReply>> {
     let kind = *bytes.get(at).ok_or(Stop::Unfinished)?;
     let rest = &bytes[at + 1..];
     let len = rest.iter().position(|&byte| byte == b'\r');
     let text = &rest[..len.unwrap_or(rest.len())];
+    let is_new = outer.version == RespVersion::Three;
     let fault = match kind {
         b'+' | b'-' => None,
+        b',' | b'(' if is_new => None,
+        b'_' if is_new => (!text.is_empty()).then_some(BadReply::End),
+        b'#' if is_new => match rest.first() {
+            Some(b't' | b'f') => (text.len() > 1).then_some(BadReply::End),
+            Some(_) => Some(BadReply::Boolean),
+            None => None,
+        },
         b':' => (!may_be_integer(text)).then_some(BadReply::Integer),
-        b'$' | b'*' => (!may_be_length(text)).then_some(BadReply::Length),
+        _ if has_length(kind, depth, is_new) => (!may_be_length(text)).then_some(BadReply::Length),
         other => Some(BadReply::Type(other)),
     };
     if let Some(fault) = fault {
@@ -403,39 +432,78 @@ fn element(
     let len = len.ok_or(Stop::Unfinished)?;
     let number = match kind {
         b':' => Some(integer(text).ok_or(Stop::Bad(BadReply::Integer))?),
-        b'$' | b'*' => Some(canonical(text).ok_or(Stop::Bad(BadReply::Length))?),
+        _ if has_length(kind, depth, is_new) => {
+            Some(canonical(text).ok_or(Stop::Bad(BadReply::Length))?)
+        }
         _ => None,
     };
     if *rest.get(len + 1).ok_or(Stop::Unfinished)? != b'\n' {
         return Err(Stop::Bad(BadReply::End));
     }
-    let mut end = at + 1 + len + 2;
-    match (kind, number) {
-        (b'*', _) if depth == REPLY_DEPTH_MAX => Err(Stop::Bad(BadReply::Depth)),
-        (b'$' | b'*', Some(number)) if number < -1 => Err(Stop::Bad(BadReply::Length)),
-        (b'$', Some(number @ 0..)) => {
-            end += number as usize;
-            for (index, wanted) in b"\r\n".iter().enumerate() {
-                if bytes.get(end + index).ok_or(Stop::Unfinished)? != wanted {
-                    return Err(Stop::Bad(BadReply::End));
-                }
-            }
-            Ok(end + 2)
-        }
-        (b'*', Some(number)) => {
-            if depth == 0 {
-                *start = end;
-            }
-            for _ in 0..number {
-                end = element(bytes, end, depth + 1, start, elements)?;
-                if depth == 0 {
-                    elements.push(end);
-                }
-            }
-            Ok(end)
-        }
+    if depth == 0 {
+        outer.first = kind;
+    }
+    let end = at + 1 + len + 2;
+    match number {
+        Some(number) if kind != b':' => behind_length(bytes, kind, number, end, depth, outer),
         _ => Ok(end),
     }
+}
+
+fn has_length(kind: u8, depth: usize, is_new: bool) -> bool {
+    match kind {
+        b'$' | b'*' => true,
+        b'!' | b'=' | b'%' | b'~' | b'|' => is_new,
+        b'>' => is_new && depth == 0,
+        _ => false,
+    }
+}
+
+/// Reads what is behind the head of a bulk string or an array, and returns where it ends.
+fn behind_length(
+    bytes: &[u8],
+    kind: u8,
+    number: i64,
+    mut end: usize,
+    depth: usize,
+    outer: &mut Outer,
+) -> Result<usize, Stop<BadReply>> {
+    let is_payload = matches!(kind, b'$' | b'!' | b'=');
+    if !is_payload && depth == REPLY_DEPTH_MAX {
+        return Err(Stop::Bad(BadReply::Depth));
+    }
+    if number < 0 {
+        let is_null = number == -1 && matches!(kind, b'$' | b'*');
+        if is_null && depth == 0 && kind == b'*' {
+            outer.start = end;
+        }
+        return if is_null { Ok(end) } else { Err(Stop::Bad(BadReply::Length)) };
+    }
+    if is_payload {
+        end += number as usize;
+        for (index, wanted) in b"\r\n".iter().enumerate() {
+            if bytes.get(end + index).ok_or(Stop::Unfinished)? != wanted {
+                return Err(Stop::Bad(BadReply::End));
+            }
+        }
+        return Ok(end + 2);
+    }
+    let count = match kind {
+        b'%' | b'|' => number.checked_mul(2).ok_or(Stop::Bad(BadReply::Length))?,
+        _ => number,
+    };
+    let is_outer = depth == 0 && kind != b'|';
+    if is_outer {
+        outer.start = end;
+    }
+    for _ in 0..count {
+        end = element(bytes, end, depth + 1, outer)?;
+        if is_outer {
+            outer.elements.push(end);
+        }
+    }
+    // What an attribute is about follows it.
+    if kind == b'|' { element(bytes, end, depth, outer) } else { Ok(end) }
 }
 
 /// Whether this may be the beginning of a length.
@@ -508,20 +576,56 @@ pub fn random_request(random: &mut Random, into: &mut Vec<u8>) {
 pub fn random_reply(random: &mut Random, into: &mut Vec<u8>, depth: usize) {
     const LINES: [&[u8]; 6] =
         [b"+OK\r\n", b"-ERR no\r\n", b"$-1\r\n", b"*-1\r\n", b":+1\r\n", b"+\r\n"];
+    random_element(random, into, depth, &LINES, b"$", b"*");
+}
+
+/// The same of RESP3, now and then with a push before it.
+pub fn random_reply3(random: &mut Random, into: &mut Vec<u8>, depth: usize) {
+    const LINES: [&[u8]; 8] = [
+        b"+OK\r\n",
+        b"-ERR no\r\n",
+        b"_\r\n",
+        b"#t\r\n",
+        b"#f\r\n",
+        b",-inf\r\n",
+        b"(123456789012345678901\r\n",
+        b":-3\r\n",
+    ];
+    if depth == 0 && random.below(5) == 0 {
+        into.extend(b">2\r\n+message\r\n*1\r\n_\r\n");
+    }
+    random_element(random, into, depth, &LINES, b"$!=", b"*%~|");
+}
+
+fn random_element(
+    random: &mut Random,
+    into: &mut Vec<u8>,
+    depth: usize,
+    lines: &[&[u8]],
+    payloads: &[u8],
+    arrays: &[u8],
+) {
     match random.below(if depth < 4 { 6 } else { 4 }) {
-        0 => into.extend(LINES[random.below(LINES.len())]),
+        0 => into.extend(lines[random.below(lines.len())]),
         1 => into.extend(format!(":{}\r\n", random.next() as i32).into_bytes()),
         2 | 3 => {
             let bytes = random.bytes();
-            into.extend(format!("${}\r\n", bytes.len()).into_bytes());
+            let kind = payloads[random.below(payloads.len())] as char;
+            into.extend(format!("{kind}{}\r\n", bytes.len()).into_bytes());
             into.extend(bytes);
             into.extend(b"\r\n");
         }
         _ => {
             let count = random.below(5);
-            into.extend(format!("*{count}\r\n").into_bytes());
-            for _ in 0..count {
-                random_reply(random, into, depth + 1);
+            let kind = arrays[random.below(arrays.len())];
+            into.extend(format!("{}{count}\r\n", kind as char).into_bytes());
+            let elements = match kind {
+                b'%' => 2 * count,
+                b'|' => 2 * count + 1,
+                _ => count,
+            };
+            for _ in 0..elements {
+                random_element(random, into, depth + 1, lines, payloads, arrays);
             }
         }
     }

@@ -59,3 +59,36 @@ pub fn a_server_is_ejected_and_returns_to_the_millisecond(seed: u64) -> Tally {
     near(returned, errors[limit * ejects - 1] + (left_out - Duration::from_micros(100)));
     finished.tally()
 }
+
+/// Each time the server is back before anybody asks again, and its connections were many: the one
+/// failure that each restart is never reaches the limit of two.
+pub fn a_restart_ends_many_connections_and_ejects_nobody(seed: u64) -> Tally {
+    let mut random = Random::new(seed);
+    let restarts = random.between(1, 4) as u64;
+    let away = ms(5 + random.between(0, 40) as u64);
+    let round = ms(200);
+    let changes = (1..=restarts).flat_map(|number| {
+        let dies = round * number as u32;
+        [(dies, Change::Dies { resets: random.chance(500) }), (dies + away, Change::Returns)]
+    });
+    let server = ServerScript { changes: changes.collect(), ..Default::default() };
+    let mut world = World::new(seed, Settings::default(), vec![server, Default::default()]);
+    world.server_connections = world.random.between(2, 6) as u32;
+    let retry_after = round * 100;
+    world.ejection = Some(Ejecting { failure_limit: 2, retry_after, probe: false });
+    for client in 0..world.server_connections {
+        let stores = (0..=restarts).map(|number| {
+            let name = format!("c{client}r{number}");
+            let from = round * number as u32 + ms(60 + u64::from(client));
+            set(&world.key_on(0, &name), &marked(&name, b"")).not_before(from)
+        });
+        let script = world.client(stores.collect());
+        world.ring.add_client(script);
+    }
+    let connections = world.server_connections as u64;
+    let mut finished = world.run();
+    let ended = finished.worker.counters().server_failures;
+    assert_eq!(ended, connections * restarts, "seed {seed}: they all end, and nobody is refused");
+    assert_eq!(finished.shared.health().ejects(0), 0, "seed {seed}");
+    finished.tally()
+}

@@ -11,6 +11,7 @@ use ringcracker::sim::{
 use crate::author::{Author, with_keys};
 use crate::ejection;
 use crate::endings;
+use crate::errands;
 use crate::greetings;
 use crate::names;
 use crate::races;
@@ -46,7 +47,9 @@ pub const ALL: &[Scenario] = named![
     names::a_name_is_looked_up_at_each_connect,
     names::a_slow_look_up_fails_requests_in_time_and_no_others,
     ejection::a_server_is_ejected_and_returns_to_the_millisecond,
+    ejection::a_restart_ends_many_connections_and_ejects_nobody,
     greetings::nothing_reaches_a_server_before_its_greeting_is_over,
+    greetings::a_client_speaks_resp3_once_a_server_has_agreed,
     endings::a_drain_answers_what_was_read,
     endings::a_drain_answers_what_was_put_aside,
     races::a_flood_starves_nobody,
@@ -64,6 +67,9 @@ pub const ALL: &[Scenario] = named![
     stateful::what_is_pushed_is_given_to_one_who_waits,
     stateful::what_was_watched_is_lost_with_its_server,
     stateful::a_server_dies_in_the_middle_of_everything,
+    errands::an_early_error_leaves_each_reply_where_it_belongs,
+    errands::a_reply_to_another_question_is_given_to_nobody,
+    errands::a_flush_reaches_every_server,
 ];
 
 /// Which of a scenario's runs the one with `seed` is: what a scenario varies, it varies by this.

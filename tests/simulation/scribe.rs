@@ -3,7 +3,7 @@
 
 use ringcracker::sim::{Exchange, Random, Reply, mark_of, marked, range_end, request};
 
-use crate::author::with_keys;
+use crate::author::{hello, with_keys};
 use crate::world::World;
 
 /// Writes the requests of one client.
@@ -14,12 +14,26 @@ pub struct Scribe {
     value_bytes: Vec<usize>,
     /// Whether a request may fail for a server's trouble.
     may_fail: bool,
+    /// Whether its client changes its version of RESP now and then.
+    says_hello: bool,
 }
 
 impl Scribe {
     pub fn new(client: usize, random: &mut Random, value_bytes: &[usize], may_fail: bool) -> Self {
         let random = Random::new(random.bits());
-        Self { client, random, count: 0, value_bytes: value_bytes.to_vec(), may_fail }
+        Self {
+            client,
+            random,
+            count: 0,
+            value_bytes: value_bytes.to_vec(),
+            may_fail,
+            says_hello: false,
+        }
+    }
+
+    /// One of a client that changes its version of RESP now and then.
+    pub fn saying_hello(self) -> Self {
+        Self { says_hello: true, ..self }
     }
 
     pub fn exchanges(&mut self, world: &World, count: usize) -> Vec<Exchange> {
@@ -39,7 +53,8 @@ impl Scribe {
     }
 
     fn exchange(&mut self, world: &World) -> Exchange {
-        match self.random.below(19) {
+        match self.random.below(if self.says_hello { 22 } else { 19 }) {
+            19.. => self.hello(world),
             0 | 1 => {
                 let key = self.key("t");
                 self.store(world, &key)
@@ -154,6 +169,15 @@ impl Scribe {
         let key = self.mark_key();
         let answered = Reply::Answered(key.clone());
         self.sealed(world, request(&[b"INCR", &key]), answered, &[key])
+    }
+
+    fn hello(&mut self, world: &World) -> Exchange {
+        let version = if self.random.chance(700) { 3 } else { 2 };
+        let exchange = hello(version);
+        match self.may_fail {
+            true => exchange.or(Reply::Failure(world.all_servers())),
+            false => exchange,
+        }
     }
 
     /// What the proxy answers by itself.

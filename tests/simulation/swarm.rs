@@ -7,12 +7,14 @@ use std::time::Duration;
 use ringcracker::distribution::DistributionKind;
 use ringcracker::hash::{HashKind, HashTag};
 use ringcracker::limits::PROBE_TIME;
+use ringcracker::proto::Protocol;
 use ringcracker::sim::{
     AWAY_MAX, Change, ClientScript, Cut, Ended, Exchange, Fault, Faults, Leaves, Random, Reads,
     ServerScript, Settings, Wanted, bulk, request,
 };
 
 use crate::author::Author;
+use crate::clerk::Clerk;
 use crate::scribe::Scribe;
 use crate::tally::Tally;
 use crate::world::{Ejecting, World};
@@ -23,12 +25,19 @@ pub fn run(seed: u64) -> Tally {
     let dealt = random.chance(200);
     let settings = settings(&mut random, storm.as_ref(), dealt);
     let slowest = if storm.is_some() { 300 } else { 2000 };
-    let wanted = Wanted {
+    let mut wanted = Wanted {
         password: random.chance(200).then(|| "password".to_owned()),
         database: random.pick(&[0, 0, 0, 0, 7]),
+        knows_no_hello: false,
     };
+    let protocol = protocol(seed);
+    if protocol == Protocol::Memcache {
+        wanted = Wanted::default();
+    }
     let servers = (0..random.between(1, 4))
         .map(|_| ServerScript {
+            protocol,
+            value_bytes_max: value_bytes_max(&settings),
             wanted: wanted.clone(),
             ..server(&mut random, &settings, slowest, storm.as_ref())
         })
@@ -38,6 +47,7 @@ pub fn run(seed: u64) -> Tally {
     world.dealt = dealt;
     let value_bytes = value_bytes(&mut world.random, &settings);
     let has_sink = storm.is_none()
+        && protocol == Protocol::Resp
         && world.is_exact()
         && narrowest(&settings) >= 512
         && world.random.chance(200);
@@ -55,6 +65,11 @@ pub fn run(seed: u64) -> Tally {
         add_never_reading(&mut world);
     }
     world.run().tally()
+}
+
+/// Every fourth world is one of memcached.
+fn protocol(seed: u64) -> Protocol {
+    if (seed / 2) % 4 == 3 { Protocol::Memcache } else { Protocol::Resp }
 }
 
 /// When it ends, and how long it is felt.
@@ -166,6 +181,15 @@ fn value_bytes(random: &mut Random, settings: &Settings) -> Vec<usize> {
     }
 }
 
+/// Bytes of a value that a memcached takes: more than any but those that are to be too large.
+fn value_bytes_max(settings: &Settings) -> usize {
+    match narrowest(settings) {
+        0..64 => 100,
+        64..512 => 1000,
+        _ => 21_000,
+    }
+}
+
 fn set_up(world: &mut World, storm: Option<&Storm>) {
     let random = &mut world.random;
     let hash = random.pick(&[HashKind::Fnv1a64, HashKind::Md5, HashKind::Crc16, HashKind::Murmur]);
@@ -210,25 +234,87 @@ fn add_client(
 ) {
     let count = world.random.between(1, 40);
     let mut random = Random::new(world.random.bits());
-    let mut scribe = Scribe::new(client, &mut random, value_bytes, storm.is_some());
+    let says_hello = random.chance(300) && world.protocol == Protocol::Resp;
+    let may_fail = storm.is_some();
+    let mut writer = Writer::new(world, client, &mut random, value_bytes, may_fail, says_hello);
     let mut exchanges = match storm {
         None if world.is_exact() && random.chance(400) => {
-            Author::new(&format!("c{client}"), &mut random, value_bytes).exchanges(count)
+            writer.exact_exchanges(client, &mut random, value_bytes, count, says_hello)
         }
-        _ => scribe.exchanges(world, count),
+        _ => writer.exchanges(world, count),
     };
     if let Some(storm) = storm {
         let step = random.time_up_to(storm.over) / count as u32;
         for (number, exchange) in exchanges.iter_mut().enumerate() {
             exchange.not_before = step * number as u32;
         }
-        let last = scribe.last_exchanges(world).into_iter();
+        let last = writer.last_exchanges(world).into_iter();
         exchanges.extend(last.map(|exchange| exchange.not_before(storm.settled())));
     }
     let script = manner(world, exchanges, storm.is_some());
     // Who waits for a reply before it writes on has to read it.
     let depth = if reads == Reads::AfterWriting { usize::MAX } else { script.depth };
     world.ring.add_client(ClientScript { reads, depth, ..script });
+}
+
+/// Who writes the requests of one client.
+enum Writer {
+    Redis(Scribe),
+    Memcached(Clerk),
+}
+
+impl Writer {
+    fn new(
+        world: &World,
+        client: usize,
+        random: &mut Random,
+        value_bytes: &[usize],
+        may_fail: bool,
+        says_hello: bool,
+    ) -> Self {
+        match world.protocol {
+            Protocol::Resp => {
+                let scribe = Scribe::new(client, random, value_bytes, may_fail);
+                Self::Redis(if says_hello { scribe.saying_hello() } else { scribe })
+            }
+            Protocol::Memcache => {
+                Self::Memcached(Clerk::new(world, client, random, value_bytes, may_fail))
+            }
+        }
+    }
+
+    fn exchanges(&mut self, world: &World, count: usize) -> Vec<Exchange> {
+        match self {
+            Self::Redis(scribe) => scribe.exchanges(world, count),
+            Self::Memcached(clerk) => clerk.exchanges(world, count),
+        }
+    }
+
+    fn last_exchanges(&mut self, world: &World) -> Vec<Exchange> {
+        match self {
+            Self::Redis(scribe) => scribe.last_exchanges(world),
+            Self::Memcached(clerk) => clerk.last_exchanges(world),
+        }
+    }
+
+    /// Requests with their only right replies.
+    fn exact_exchanges(
+        &mut self,
+        client: usize,
+        random: &mut Random,
+        value_bytes: &[usize],
+        count: usize,
+        says_hello: bool,
+    ) -> Vec<Exchange> {
+        match self {
+            Self::Redis(_) => {
+                let author = Author::new(&format!("c{client}"), random, value_bytes);
+                let mut author = if says_hello { author.saying_hello() } else { author };
+                author.exchanges(count)
+            }
+            Self::Memcached(clerk) => clerk.exact_exchanges(count),
+        }
+    }
 }
 
 fn manner(world: &mut World, exchanges: Vec<Exchange>, storm: bool) -> ClientScript {
@@ -278,7 +364,7 @@ fn ms(count: u64) -> Duration {
 }
 
 /// What a correct worker hides from its clients, and how often of a thousand times at most.
-const HARMLESS: [(Fault, u32); 17] = [
+const HARMLESS: [(Fault, u32); 18] = [
     (Fault::SendToldLate, 500),
     (Fault::ShortReceive, 500),
     (Fault::ShortSend, 500),
@@ -296,6 +382,7 @@ const HARMLESS: [(Fault, u32); 17] = [
     (Fault::AcceptNoDescriptor, 200),
     (Fault::AcceptAborted, 200),
     (Fault::ServerPauses, 10),
+    (Fault::ServerPushes, 300),
 ];
 
 /// What requests may fail for.

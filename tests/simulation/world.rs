@@ -11,6 +11,7 @@ use ringcracker::hash::{HashKind, HashTag};
 use ringcracker::io::{Address, Destination, Fd, KeepAlive};
 use ringcracker::limits::{Limits, PROBE_TIME, REQUESTS_PER_TURN, STASH_BYTES_MAX, TICK_MS};
 
+use ringcracker::proto::Protocol;
 use ringcracker::proxy::{self, Holdings, PoolSetup};
 use ringcracker::sim::{
     ClientScript, Exchange, Fault, Random, ServerScript, Settings, SimRing, Wanted, request,
@@ -28,6 +29,10 @@ pub struct World {
     /// For the scripts; the ring has its own.
     pub random: Random,
     pub listener: Fd,
+    /// What everybody speaks.
+    pub protocol: Protocol,
+    /// Bytes of the largest value that servers take, if that is memcached's protocol.
+    pub value_bytes_max: usize,
     pub limits: Limits,
     pub timeout: Option<Duration>,
     pub keep_alive: Option<KeepAlive>,
@@ -85,7 +90,7 @@ impl World {
         let mut ring = SimRing::new(seed, settings.clone());
         let listener = ring.listen();
         let count = servers.len();
-        let wanted = servers.first().map(|script| script.wanted.clone()).unwrap_or_default();
+        let first = servers.first().cloned().unwrap_or_default();
         for (index, script) in servers.into_iter().enumerate() {
             ring.add_server(address(index), script);
         }
@@ -94,13 +99,15 @@ impl World {
             ring,
             random: Random::new(!seed),
             listener,
+            protocol: first.protocol,
+            value_bytes_max: first.value_bytes_max,
             limits: Limits::default(),
             timeout: None,
             keep_alive: Some(KeepAlive::default()),
             server_connections: 1,
             preconnect: false,
             names: Names::default(),
-            wanted,
+            wanted: first.wanted,
             ejection: None,
             dealt: false,
             pool_clients_max: None,
@@ -138,9 +145,14 @@ impl World {
     /// The servers that may be asked for some of `keys`.
     pub fn servers_of(&self, keys: &[Vec<u8>]) -> Vec<usize> {
         match self.is_exact() {
-            false => (0..self.servers).collect(),
+            false => self.all_servers(),
             true => keys.iter().map(|key| self.server_of(key)).collect(),
         }
+    }
+
+    /// Every server of the pool.
+    pub fn all_servers(&self) -> Vec<usize> {
+        (0..self.servers).collect()
     }
 
     /// A key of `server` that begins with `name`.
@@ -157,7 +169,8 @@ impl World {
             let auth = request(&[b"AUTH", password.as_bytes()]);
             exchanges.insert(0, Exchange::new(auth, b"+OK\r\n".to_vec()));
         }
-        ClientScript::new(self.listener, exchanges)
+        let protocol = self.protocol;
+        ClientScript { protocol, ..ClientScript::new(self.listener, exchanges) }
     }
 
     /// Adds a second pool, of one server. Its keys begin with `SECOND`.
@@ -231,6 +244,7 @@ impl World {
         let servers =
             (0..self.servers).map(|index| (name(index), self.names.destination(index))).collect();
         let pool = PoolSetup {
+            protocol: self.protocol,
             timeout: self.timeout,
             keep_alive: self.keep_alive,
             server_connections: self.server_connections,
@@ -281,7 +295,8 @@ impl World {
             + self.limits.output_hard_bytes
             + 3 * LARGEST_BYTES;
         let server = self.limits.server_queue_bytes_max + 2 * LARGEST_BYTES;
-        let servers = self.servers * self.server_connections as usize;
+        // For each version of RESP.
+        let servers = 2 * self.servers * self.server_connections as usize;
         self.ring.clients() * client + servers * server
     }
 }
@@ -446,7 +461,9 @@ impl Finished {
     /// Replies of client `index` that are errors.
     pub fn errors(&mut self, index: usize) -> usize {
         let replies = &self.worker.ring().inner_mut().outcome(index).replies;
-        replies.iter().filter(|(_, reply)| reply.starts_with(b"-")).count()
+        let is_error =
+            |reply: &[u8]| reply.starts_with(b"-") || reply.starts_with(b"SERVER_ERROR ");
+        replies.iter().filter(|(_, reply)| is_error(reply)).count()
     }
 
     /// What the run adds to a campaign.

@@ -18,10 +18,16 @@ pub struct Memcached {
 impl Memcached {
     /// One that answers.
     pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// One with these options, that answers.
+    pub fn start_with(options: &[&str]) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let mut command = Command::new("memcached");
         // It does not run as root without being told; who is not root needs no user.
         command.args(["-u", "root", "-s"]).arg(directory.path().join("memcached.sock"));
+        command.args(options);
         command.current_dir(directory.path()).stdin(Stdio::null()).stdout(Stdio::null());
         let memcached = Self { process: Process::spawn(&mut command), directory };
         let answers = || Client::try_unix(&memcached.path()).is_ok();
@@ -37,6 +43,16 @@ impl Memcached {
     /// A connection to it, past the proxy.
     pub fn client(&self) -> Client {
         Client::unix(&self.path())
+    }
+
+    /// Stops it; its kernel still takes connections and bytes.
+    pub fn stop(&self) {
+        self.process.stop();
+    }
+
+    /// Lets it run again after `stop`.
+    pub fn resume(&self) {
+        self.process.resume();
     }
 
     /// Kills it at once: who connects is refused.

@@ -176,6 +176,11 @@ impl Proxy {
         &self.process
     }
 
+    /// Its process, to ask whether it has ended.
+    pub fn process_mut(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
     /// Waits for its end, which is expected: the exit code, or the signal's number below zero.
     pub fn exit_code(&mut self) -> i32 {
         self.end_expected = true;

@@ -3,10 +3,10 @@
 use crate::limits::{
     BULK_BYTES_MAX, MEMCACHE_GET_BYTES_MAX, MEMCACHE_KEY_BYTES_MAX, MEMCACHE_LINE_BYTES_MAX,
 };
-use crate::proto::commands::{Command, Keys};
+use crate::proto::commands::{Command, Keys, Split};
 use crate::proto::memcache::table::{self, Row, Value};
 
-use crate::proto::{BadRequest, Form, KeySpan, Parsed, Request, Span};
+use crate::proto::{BadRequest, Expected, Form, KeyHash, KeySpan, Parsed, Replies, Request, Span};
 
 /// Finds the requests in the bytes of one client.
 ///
@@ -36,6 +36,8 @@ pub struct RequestParser {
     /// The beginning of the word at hand, and how long it is so far.
     word: [u8; WORD_BYTES_MAX],
     word_len: u32,
+    /// Of all of it.
+    word_hash: KeyHash,
     after_cr: bool,
     /// The line has a byte that no word may have.
     has_control: bool,
@@ -79,6 +81,7 @@ impl RequestParser {
             row: None,
             word: [0; WORD_BYTES_MAX],
             word_len: 0,
+            word_hash: KeyHash::START,
             after_cr: false,
             has_control: false,
             has_long_key: false,
@@ -166,8 +169,10 @@ impl RequestParser {
         self.request.arguments = 0;
         self.request.keys = KeySpan::NONE;
         self.request.form = Form::AsItCame;
+        self.request.expected = Expected::default();
         self.row = None;
         self.word_len = 0;
+        self.word_hash = KeyHash::START;
         self.after_cr = false;
         self.has_control = false;
         self.has_long_key = false;
@@ -200,6 +205,7 @@ impl RequestParser {
                         *place = byte;
                     }
                     self.word_len += 1;
+                    self.word_hash = self.word_hash.and(byte);
                     self.has_control |= byte.is_ascii_control();
                 }
             }
@@ -224,12 +230,15 @@ impl RequestParser {
             return;
         }
         self.word_len = 0;
+        let hash = std::mem::replace(&mut self.word_hash, KeyHash::START);
         let index = self.request.arguments;
         self.request.arguments += 1;
         self.request.spans.push(Span { offset: (end - u64::from(len)) as u32, len });
         let word = &self.word[..WORD_BYTES_MAX.min(len as usize)];
         if index == 0 {
             self.row = if len as usize <= WORD_BYTES_MAX { table::lookup(word) } else { None };
+            let replies = self.row.map_or(Replies::Any, |row| row.replies);
+            self.request.expected = Expected::new(replies);
             self.is_http = matches!(word, b"GET" | b"POST");
             return;
         }
@@ -240,6 +249,12 @@ impl RequestParser {
         if let Keys::Range { first, last, .. } = row.command.keys {
             let is_key = index >= u32::from(first) && (last < 0 || index <= last as u32);
             self.has_long_key |= is_key && len as usize > MEMCACHE_KEY_BYTES_MAX;
+            if is_key && row.command.split() == Split::Values {
+                self.request.expected.add_key(hash);
+            }
+        }
+        if row.has_number && index == 1 {
+            self.numbers.is_bad = len as usize > WORD_BYTES_MAX || !is_unsigned(word);
         }
         if let Some(value) = row.value {
             self.numbers.take(index, word, len as usize > WORD_BYTES_MAX, value);
@@ -293,7 +308,7 @@ impl RequestParser {
         }
         if row.value.is_some() {
             self.judge_value()?;
-        } else if self.has_control {
+        } else if self.has_control || self.numbers.is_bad {
             return Err(&table::BAD_FORMAT);
         }
         self.request.command = Some(&row.command);
@@ -376,6 +391,11 @@ impl Numbers {
             _ => {}
         }
     }
+}
+
+/// Whether a word is a number that is not below zero.
+fn is_unsigned(word: &[u8]) -> bool {
+    decimal(word).is_some_and(|(number, negative)| number == 0 || !negative)
 }
 
 /// A decimal number: how much, and whether there is a minus in front of it.

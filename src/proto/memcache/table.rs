@@ -1,5 +1,6 @@
 //! The command table of memcached: one line per command.
 
+use crate::proto::Replies;
 use crate::proto::commands::{Categories, Command, Compare, Flags, Keys, Local, Serve, Split};
 
 /// One command, and how its line is read.
@@ -14,6 +15,10 @@ pub(super) struct Row {
     pub(super) may_be_silent: bool,
     /// Where the numbers of a storage command are; `None`: no value follows the line.
     pub(super) value: Option<Value>,
+    /// Whether the word behind the name is to be a number.
+    pub(super) has_number: bool,
+    /// What a server answers.
+    pub(super) replies: Replies,
 }
 
 /// The head of a value: `<key> <flags> <exptime> <bytes>`, and of `cas` one more.
@@ -43,27 +48,32 @@ const ONE: Keys = Keys::Range { first: 1, last: 1, step: 1 };
 #[rustfmt::skip]
 static ROWS: &[Row] = &[
     // Most used first: they are looked for one after the other.
-    row("get", 2, ANY, Keys::Range { first: 1, last: -1, step: 1 }, Split::Values),
+    values("get", 1, Replies::Values),
     storage("set", 5, Value::Plain),
-    row("gets", 2, ANY, Keys::Range { first: 1, last: -1, step: 1 }, Split::Values),
-    silent("delete", 2, 4, ONE),
-    silent("incr", 3, 4, ONE),
-    silent("decr", 3, 4, ONE),
+    values("gets", 1, Replies::Uniques),
+    silent("delete", 2, 4, Replies::Deleted),
+    silent("incr", 3, 4, Replies::Number),
+    silent("decr", 3, 4, Replies::Number),
     storage("add", 5, Value::Plain),
     storage("cas", 6, Value::WithUnique),
-    silent("touch", 3, 4, ONE),
-    row("gat", 2, ANY, Keys::Range { first: 2, last: -1, step: 1 }, Split::Values),
-    row("gats", 2, ANY, Keys::Range { first: 2, last: -1, step: 1 }, Split::Values),
+    silent("touch", 3, 4, Replies::Touched),
+    values("gat", 2, Replies::Values),
+    values("gats", 2, Replies::Uniques),
     storage("append", 5, Value::Plain),
     storage("prepend", 5, Value::Plain),
     storage("replace", 5, Value::Plain),
 
     // Without a key: any server will do, or all must.
-    row("version", 1, ANY, Keys::None, Split::No),
-    Row { may_be_silent: true, ..row("flush_all", 1, 3, Keys::None, Split::All) },
+    row("version", 1, ANY, Keys::None, Split::No, Replies::Version),
+    Row { may_be_silent: true, ..row("flush_all", 1, 3, Keys::None, Split::All, Replies::Done) },
 
     // Answered here. A client does not decide how much the servers of all write to their logs.
-    Row { may_be_silent: true, words_max: 3, ..local("verbosity", 2, Local::Line(b"OK\r\n")) },
+    Row {
+        may_be_silent: true,
+        words_max: 3,
+        has_number: true,
+        ..local("verbosity", 2, Local::Line(b"OK\r\n"))
+    },
     local("mn", 1, Local::Line(b"MN\r\n")),
     local("stats", 1, Local::Stats),
     local("quit", 1, Local::Leave),
@@ -79,22 +89,41 @@ const fn says(words: &'static [u8]) -> Command {
     command("", Keys::None, Serve::Local(Local::Line(words)))
 }
 
-const fn row(name: &'static str, min: u32, max: u32, keys: Keys, split: Split) -> Row {
+const fn row(
+    name: &'static str,
+    min: u32,
+    max: u32,
+    keys: Keys,
+    split: Split,
+    replies: Replies,
+) -> Row {
     let is_whole = matches!(split, Split::No);
     let serve = if is_whole { Serve::Forward } else { Serve::Split(split) };
-    let command = command(name, keys, serve);
-    Row { command, words_min: min, words_max: max, may_be_silent: false, value: None }
+    Row {
+        command: command(name, keys, serve),
+        words_min: min,
+        words_max: max,
+        may_be_silent: false,
+        value: None,
+        has_number: false,
+        replies,
+    }
 }
 
-const fn silent(name: &'static str, min: u32, max: u32, keys: Keys) -> Row {
-    Row { may_be_silent: true, ..row(name, min, max, keys, Split::No) }
+const fn values(name: &'static str, first: u8, replies: Replies) -> Row {
+    let keys = Keys::Range { first, last: -1, step: 1 };
+    row(name, 2, ANY, keys, Split::Values, replies)
+}
+
+const fn silent(name: &'static str, min: u32, max: u32, replies: Replies) -> Row {
+    Row { may_be_silent: true, ..row(name, min, max, ONE, Split::No, replies) }
 }
 
 const fn storage(name: &'static str, min: u32, value: Value) -> Row {
-    Row { value: Some(value), ..silent(name, min, min + 1, ONE) }
+    Row { value: Some(value), ..silent(name, min, min + 1, Replies::Stored) }
 }
 
 const fn local(name: &'static str, min: u32, what: Local) -> Row {
     let command = command(name, Keys::None, Serve::Local(what));
-    Row { command, words_min: min, words_max: ANY, may_be_silent: false, value: None }
+    Row { command, ..row(name, min, ANY, Keys::None, Split::No, Replies::Any) }
 }

@@ -1,6 +1,7 @@
 //! Where a server's reply ends.
 //!
-//! RESP2, as hiredis reads it (`read.c`), with stricter lengths.
+//! RESP2 and RESP3, as hiredis reads them (`read.c`), with stricter lengths. Of RESP3, what has no
+//! length at its head (`$?`, `*?`) is refused: no server sends it.
 //!
 //! A size is no fault: nothing is kept here, and a reply that is too large for its client must not
 //! cost the others that share the connection theirs. Whoever keeps the bytes has the limit.
@@ -8,6 +9,7 @@
 use memchr::memchr;
 
 use crate::limits::REPLY_DEPTH_MAX;
+use crate::proto::RespVersion;
 use crate::proto::resp::number::{Number, whole_head};
 
 /// What a reply parser made of the bytes that it was given.
@@ -20,6 +22,11 @@ pub enum ReplyStep {
         /// Bytes of the data that were read: the reply's last byte is `data[end - 1]`.
         end: usize,
     },
+    /// Something is whole that nobody has asked for: a push of RESP3.
+    Push {
+        /// Bytes of the data that were read, as for a reply.
+        end: usize,
+    },
     /// The server broke the protocol; its connection is of no use any more. Every further call
     /// says the same.
     Bad(BadReply),
@@ -28,15 +35,19 @@ pub enum ReplyStep {
 /// How a server broke the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum BadReply {
-    /// A reply, or an element of one, begins with a byte that is no type of RESP2.
+    /// A reply, or an element of one, begins with a byte that is no type of the
+    /// version that is spoken, or no type for this place.
     Type(u8),
     /// The line after `:` is no number.
     Integer,
-    /// The line after `$` or `*` is no number in its one spelling, and not `-1`.
+    /// The line after another type with a length is no number in its one spelling. `$` and `*` may
+    /// have `-1`.
     Length,
-    /// A CR LF is missing, after a line or after a bulk string.
+    /// What follows `#` is neither `t` nor `f`.
+    Boolean,
+    /// A CR LF is missing, after a line, after a null or after a bulk string.
     End,
-    /// Arrays nest deeper than `REPLY_DEPTH_MAX`.
+    /// Arrays nest deeper than `REPLY_DEPTH_MAX`. Maps, sets, pushes and attributes count too.
     Depth,
 }
 
@@ -45,16 +56,25 @@ pub enum BadReply {
 /// ```text
 ///            '+' '-'                 CR           LF
 ///  Element ──────────> Line ────────────> LineEnd ──> Element, or the reply's end
-///     │ '$' ':' '*'                  CR    ^ │ '$'
-///     └──────────────> Number ─────────────┘ └──> Payload ─> PayloadBreak ─> PayloadEnd ─>
+///   │ │ │ '$' ':' '*'                CR    ^ │ '$'
+///   │ │ └────────────> Number ─────────────┘ └──> Payload ─> PayloadBreak ─> PayloadEnd ─>
+///   │ │ '#'                                                      ^
+///   │ └──────────────> Boolean ──────────────────────────────────┤
+///   └────────────────────────────────────────────────────────────┘
+///     '_'
 /// ```
 ///
+/// The other types of RESP3 go one of these ways: `,` and `(` are lines, `!` and `=` bulk strings,
+/// `%`, `~`, `>` and `|` arrays, of pairs two of them.
+///
 /// Arrays that are open are counted in `open`, the outermost first: how many elements each still
-/// wants. No element is 0 there, and the reply ends when none is open.
+/// wants. No element is 0 there, and the reply ends when none is open. Attributes (`|`) bear a mark
+/// there, as they are no element: what they are about follows, and belongs to them.
 ///
 /// A line that is cut off in a number is read a second time within the same call, never in
 /// another.
 pub struct ReplyParser {
+    version: RespVersion,
     state: State,
     before: u64,
     kind: u8,
@@ -62,6 +82,7 @@ pub struct ReplyParser {
     payload_left: u64,
     open: Vec<u64>,
     first: u8,
+    start: u32,
     len: u64,
     recording: bool,
     elements: Vec<u32>,
@@ -73,6 +94,7 @@ enum State {
     Element,
     Line,
     Number,
+    Boolean,
     LineEnd,
     Payload,
     PayloadBreak,
@@ -84,9 +106,10 @@ enum State {
 type Whole = bool;
 
 impl ReplyParser {
-    /// A parser before the first byte.
+    /// A parser before the first byte of a server that speaks RESP2.
     pub fn new() -> Self {
         Self {
+            version: RespVersion::Two,
             state: State::Element,
             before: 0,
             kind: 0,
@@ -94,11 +117,17 @@ impl ReplyParser {
             payload_left: 0,
             open: Vec::new(),
             first: 0,
+            start: 0,
             len: 0,
             recording: false,
             elements: Vec::new(),
             elements_start: 0,
         }
+    }
+
+    /// Which version the next reply is in. To be called between two replies.
+    pub fn speak(&mut self, version: RespVersion) {
+        self.version = version;
     }
 
     /// Reads the bytes that follow those of the call before, up to the end of the first reply.
@@ -114,7 +143,10 @@ impl ReplyParser {
                 self.len = self.before + end as u64;
                 self.before = 0;
                 self.state = State::Element;
-                ReplyStep::Reply { end }
+                match self.first {
+                    b'>' => ReplyStep::Push { end },
+                    _ => ReplyStep::Reply { end },
+                }
             }
             Err(fault) => {
                 self.state = State::Bad(fault);
@@ -123,10 +155,15 @@ impl ReplyParser {
         }
     }
 
-    /// The type byte of the reply that is being read, or of the one that the last call found.
-    /// 0 before the first.
+    /// The type byte of the reply that is being read, or of the one that the last call found:
+    /// behind its attributes, once they have been read. 0 before the first.
     pub fn first_byte(&self) -> u8 {
         self.first
+    }
+
+    /// Bytes of the reply's attributes: where its type byte is.
+    pub fn start(&self) -> u32 {
+        self.start
     }
 
     /// Bytes of the reply that the last call found; 0 when it found none.
@@ -139,16 +176,17 @@ impl ReplyParser {
         self.len == 0
     }
 
-    /// Whether to record where the elements of the next reply end, if it is an array. To be
-    /// called between two replies; it holds until it is called again.
+    /// Whether to record where the elements of the next reply end, if it is an array, a set or a
+    /// map, of which keys and values are elements. To be called between two replies; it holds until
+    /// it is called again.
     pub fn record_elements(&mut self, on: bool) {
         self.recording = on;
     }
 
-    /// The end of each element of the array, as offsets from the reply's first byte. The first
-    /// element begins at `elements_start`, each other where the one before it ends. Empty unless
-    /// recording, and for any other reply than an array. Offsets have 32 bits: they are of no use
-    /// in a reply beyond `limits::REPLY_BYTES_MAX`.
+    /// The end of each element of the array, as offsets from the first byte that was read for it.
+    /// The first element begins at `elements_start`, each other where the one before it ends. Empty
+    /// unless recording, and for any other reply than an array. Offsets have 32 bits: they are of
+    /// no use in a reply beyond `limits::REPLY_BYTES_MAX`.
     pub fn elements(&self) -> &[u32] {
         &self.elements
     }
@@ -159,7 +197,8 @@ impl ReplyParser {
         self.elements = Vec::new();
     }
 
-    /// Bytes of the array's `*n\r\n`, where its first element begins; 0 for other replies.
+    /// Where the array's first element begins: behind its `*n\r\n` and what is before that; 0 for
+    /// other replies.
     pub fn elements_start(&self) -> u32 {
         self.elements_start
     }
@@ -203,6 +242,10 @@ impl ReplyParser {
                     self.on_digit(byte)?;
                     false
                 }
+                State::Boolean => {
+                    at += 1;
+                    self.on_boolean(byte)?
+                }
                 State::LineEnd => {
                     at += 1;
                     is(byte, b'\n')?;
@@ -243,33 +286,56 @@ impl ReplyParser {
     fn on_element(&mut self, data: &[u8], at: &mut usize) -> Result<Whole, BadReply> {
         let kind = data[*at];
         if self.open.is_empty() {
-            self.begin(kind);
+            self.begin(kind, *at);
         }
         *at += 1;
         self.kind = kind;
         match kind {
             b'+' | b'-' => {
                 self.state = State::Line;
+                Ok(false)
             }
-            b':' | b'$' | b'*' => {
-                if let Some((number, head)) = whole_head(&data[*at..]) {
-                    *at += head;
-                    return self.on_number(i64::from(number), data, at);
-                }
-                self.number = if kind == b':' { Number::loose() } else { Number::canonical() };
-                self.state = State::Number;
+            b':' | b'$' | b'*' => self.on_head(data, at),
+            other => self.on_new_element(other, data, at),
+        }
+    }
+
+    /// As `on_element`, for the types that RESP2 has not.
+    #[cold]
+    fn on_new_element(&mut self, kind: u8, data: &[u8], at: &mut usize) -> Result<Whole, BadReply> {
+        match (self.version, kind) {
+            (RespVersion::Three, b'_') => self.state = State::PayloadBreak,
+            (RespVersion::Three, b'#') => self.state = State::Boolean,
+            (RespVersion::Three, b',' | b'(') => self.state = State::Line,
+            (RespVersion::Three, b'!' | b'=' | b'%' | b'~' | b'|') => {
+                return self.on_head(data, at);
             }
-            other => return Err(BadReply::Type(other)),
+            // It comes between two replies, never in one.
+            (RespVersion::Three, b'>') if self.open.is_empty() => return self.on_head(data, at),
+            (RespVersion::Two | RespVersion::Three, other) => return Err(BadReply::Type(other)),
         }
         Ok(false)
     }
 
-    fn begin(&mut self, kind: u8) {
+    /// The type byte before `at` is followed by a number.
+    #[inline(always)]
+    fn on_head(&mut self, data: &[u8], at: &mut usize) -> Result<Whole, BadReply> {
+        if let Some((number, head)) = whole_head(&data[*at..]) {
+            *at += head;
+            return self.on_number(i64::from(number), data, at);
+        }
+        self.number = if self.kind == b':' { Number::loose() } else { Number::canonical() };
+        self.state = State::Number;
+        Ok(false)
+    }
+
+    fn begin(&mut self, kind: u8, at: usize) {
         // Memory that the last reply had no use for; one long array after the other keeps it.
         if self.elements.len() <= ELEMENTS_KEPT_MAX {
             self.trim();
         }
         self.first = kind;
+        self.start = (self.before + at as u64) as u32;
         self.elements.clear();
         self.elements_start = 0;
     }
@@ -296,9 +362,18 @@ impl ReplyParser {
         Ok(())
     }
 
+    #[cold]
+    fn on_boolean(&mut self, byte: u8) -> Result<Whole, BadReply> {
+        if !matches!(byte, b't' | b'f') {
+            return Err(BadReply::Boolean);
+        }
+        self.state = State::PayloadBreak;
+        Ok(false)
+    }
+
     fn on_line_end(&mut self, data: &[u8], at: &mut usize) -> Result<Whole, BadReply> {
         match self.kind {
-            b'+' | b'-' => Ok(self.on_element_end(*at)),
+            b'+' | b'-' | b',' | b'(' => Ok(self.on_element_end(*at)),
             _ => {
                 let number = self.number.value().ok_or(BadReply::Length)?;
                 self.on_number(number, data, at)
@@ -314,11 +389,16 @@ impl ReplyParser {
         if self.kind == b':' {
             return Ok(self.on_element_end(*at));
         }
-        if self.kind == b'*' {
-            return self.on_array(number, *at);
+        match self.kind {
+            b'$' | b'!' | b'=' => self.on_payload(number, data, at),
+            _ => self.on_array(number, *at),
         }
+    }
+
+    #[inline(always)]
+    fn on_payload(&mut self, number: i64, data: &[u8], at: &mut usize) -> Result<Whole, BadReply> {
         let Ok(len) = u64::try_from(number) else {
-            is_null(number)?;
+            self.is_null(number)?;
             return Ok(self.on_element_end(*at));
         };
         let rest = &data[*at..];
@@ -331,8 +411,9 @@ impl ReplyParser {
         Ok(false)
     }
 
-    /// The head of an array ends at `at`.
+    /// The head of an array, or of another type that has elements, ends at `at`.
     fn on_array(&mut self, number: i64, at: usize) -> Result<Whole, BadReply> {
+        let is_attribute = self.kind == b'|';
         if self.open.is_empty() {
             self.elements_start = (self.before + at as u64) as u32;
         }
@@ -340,13 +421,17 @@ impl ReplyParser {
             return Err(BadReply::Depth);
         }
         let Ok(count) = u64::try_from(number) else {
-            is_null(number)?;
+            self.is_null(number)?;
             return Ok(self.on_element_end(at));
         };
+        let count = match self.kind {
+            b'%' | b'|' => pairs(count)?,
+            _ => count,
+        };
         if count == 0 {
-            return Ok(self.on_element_end(at));
+            return Ok(!is_attribute && self.on_element_end(at));
         }
-        self.open.push(count);
+        self.open.push(if is_attribute { count | ATTRIBUTE } else { count });
         Ok(false)
     }
 
@@ -356,16 +441,25 @@ impl ReplyParser {
         self.state = State::Element;
         while let Some(wanted) = self.open.last_mut() {
             *wanted -= 1;
-            let is_last = *wanted == 0;
-            if self.open.len() == 1 && self.recording {
+            let wanted = *wanted;
+            if self.open.len() == 1 && self.recording && wanted & ATTRIBUTE == 0 {
                 self.elements.push((self.before + at as u64) as u32);
             }
-            if !is_last {
+            if wanted & !ATTRIBUTE > 0 {
                 return false;
             }
             self.open.pop();
+            if wanted == ATTRIBUTE {
+                return false;
+            }
         }
         true
+    }
+
+    /// The only negative length is that of null, which is a bulk string or an array.
+    fn is_null(&self, number: i64) -> Result<(), BadReply> {
+        let may_be = matches!(self.kind, b'$' | b'*');
+        if may_be && number == -1 { Ok(()) } else { Err(BadReply::Length) }
     }
 }
 
@@ -385,10 +479,13 @@ fn is(byte: u8, wanted: u8) -> Result<(), BadReply> {
     if byte == wanted { Ok(()) } else { Err(BadReply::End) }
 }
 
-/// The only negative length is that of null.
-fn is_null(number: i64) -> Result<(), BadReply> {
-    if number == -1 { Ok(()) } else { Err(BadReply::Length) }
+/// How many elements so many pairs are.
+fn pairs(count: u64) -> Result<u64, BadReply> {
+    count.checked_mul(2).filter(|elements| elements & ATTRIBUTE == 0).ok_or(BadReply::Length)
 }
+
+/// The mark of an attribute among what is open. A count has 63 bits.
+const ATTRIBUTE: u64 = 1 << 63;
 
 /// Elements whose memory a parser keeps for the next array.
 const ELEMENTS_KEPT_MAX: usize = 1024;
@@ -397,74 +494,4 @@ const ELEMENTS_KEPT_MAX: usize = 1024;
 const OPEN_KEPT_MAX: usize = 64;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn whole(data: &[u8]) -> ReplyParser {
-        let mut parser = ReplyParser::new();
-        parser.record_elements(true);
-        assert_eq!(parser.parse(data), ReplyStep::Reply { end: data.len() });
-        assert_eq!((parser.first_byte(), parser.len()), (data[0], data.len() as u64));
-        parser
-    }
-
-    #[test]
-    fn elements_of_the_outer_array_are_recorded() {
-        let parser = whole(b"*4\r\n$1\r\na\r\n$-1\r\n*2\r\n:1\r\n*0\r\n+OK\r\n");
-        assert_eq!(parser.elements_start(), 4);
-        assert_eq!(parser.elements(), [11, 16, 28, 33]);
-        assert_eq!(whole(b"*0\r\n").elements(), []);
-        assert_eq!(whole(b"*-1\r\n").elements(), []);
-        assert_eq!(whole(b"$1\r\na\r\n").elements(), []);
-    }
-
-    #[test]
-    fn nothing_is_recorded_unless_asked_for() {
-        let mut parser = whole(b"*1\r\n:1\r\n");
-        parser.record_elements(false);
-        assert_eq!(parser.parse(b"*1\r\n:1\r\n"), ReplyStep::Reply { end: 8 });
-        assert_eq!(parser.elements(), []);
-    }
-
-    #[test]
-    fn arrays_nest_up_to_a_limit() {
-        let deepest = [b"*1\r\n".repeat(REPLY_DEPTH_MAX), b":1\r\n".to_vec()].concat();
-        assert_eq!(whole(&deepest).elements().len(), 1);
-        let mut parser = ReplyParser::new();
-        assert_eq!(
-            parser.parse(&b"*1\r\n".repeat(REPLY_DEPTH_MAX + 1)),
-            ReplyStep::Bad(BadReply::Depth)
-        );
-        assert_eq!(parser.parse(b"+OK\r\n"), ReplyStep::Bad(BadReply::Depth));
-    }
-
-    #[test]
-    fn a_size_is_no_fault() {
-        let mut parser = ReplyParser::new();
-        assert_eq!(parser.parse(b"*2\r\n$9223372036854775807\r\nabc"), ReplyStep::Partial);
-        let mut parser = ReplyParser::new();
-        for _ in 0..100 {
-            assert_eq!(parser.parse(b"-"), ReplyStep::Partial);
-            assert_eq!(parser.parse(&[b'x'; 100_000]), ReplyStep::Partial);
-            assert_eq!(parser.parse(b"\r\n"), ReplyStep::Reply { end: 2 });
-        }
-    }
-
-    #[test]
-    fn nothing_is_allocated_for_a_count() {
-        let mut parser = ReplyParser::new();
-        parser.record_elements(true);
-        assert_eq!(parser.parse(b"*999999999999\r\n:1\r\n"), ReplyStep::Partial);
-        assert!(parser.elements.capacity() < 100);
-        assert_eq!(parser.bytes_so_far(), 19);
-    }
-
-    #[test]
-    fn integers_are_read() {
-        assert_eq!(integer(b":12\r\n"), Some(12));
-        assert_eq!(integer(b":-9223372036854775808\r\n"), Some(i64::MIN));
-        for reply in [b"+12\r\n".as_slice(), b":\r\n", b":1", b":x\r\n", b""] {
-            assert_eq!(integer(reply), None);
-        }
-    }
-}
+mod tests;

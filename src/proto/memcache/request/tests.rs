@@ -134,6 +134,14 @@ fn bad_lines_are_answered_as_memcached_answers_them() {
     for line in ["verbosity\r\n", "verbosity a b c\r\n", "flush_all 0 1 2\r\n", "mg a\r\n"] {
         expect(line.as_bytes(), &["ERROR"]);
     }
+    for line in ["verbosity x\r\n", "verbosity -1\r\n", "verbosity 1x\r\n", "verbosity x y\r\n"] {
+        expect(line.as_bytes(), &[FORMAT]);
+    }
+    for line in ["verbosity +1\r\n", "verbosity -0\r\n", "verbosity 4294967296 x\r\n"] {
+        expect(line.as_bytes(), &["OK"]);
+    }
+    expect(b"verbosity 1 noreply\r\nverbosity x noreply\r\n", &["-OK", &format!("-{FORMAT}")]);
+    expect(format!("verbosity {}\r\n", "1".repeat(25)).as_bytes(), &[FORMAT]);
     expect(b"set a 0 0\r\nabc\r\n", &["ERROR", "ERROR"]);
     expect(b"set a 0 0 -1\r\nget a\r\n", &[FORMAT, "get a"]);
     expect(b"set a 0 0 x\r\nget a\r\n", &[FORMAT, "get a"]);
