@@ -384,7 +384,7 @@ fn log_pool(pool: &Pool, workers: usize) {
     };
     info!(
         "pool {} listens on {}, {} servers, {} {}; each server sees up to {} connections \
-         ({workers} workers x {} server_connections{later}), and all together up to {} private ones",
+         ({workers} workers x {} server_connections{later}), and all together {} private ones",
         pool.name,
         pool.listen.text,
         pool.servers.len(),

@@ -22,7 +22,9 @@ fn missing(command: &Command) -> Option<&'static str> {
     match command.serve {
         Serve::Forward | Serve::Split(_) | Serve::Script | Serve::Container => None,
         Serve::Transaction(_) | Serve::Blocking(_) | Serve::Refused(_) => None,
-        Serve::Local(Local::Ping | Local::Quit | Local::Auth | Local::Line(_)) => None,
+        Serve::Local(Local::Ping | Local::Quit | Local::Auth | Local::Hello | Local::Line(_)) => {
+            None
+        }
         Serve::Local(_) => Some("commands about the connection"),
         Serve::Everywhere(_) | Serve::Cursor => Some("commands over all servers"),
         Serve::Subscribe(_) => Some("subscriptions"),

@@ -74,21 +74,7 @@ const ALL: &[&str] = &[];
 pub const GAPS: &[Gap] = &[
     Gap {
         libraries: &["redis-py 8", "node-redis 6"],
-        cases: &[
-            "connect",
-            "set_get",
-            "mget",
-            "pipeline",
-            "binary",
-            "large",
-            "password",
-            "wrong_password",
-            "user_and_password",
-            "transaction",
-            "watch",
-            "blocking_pop",
-            "blocking_pop_times_out",
-        ],
+        cases: &["password", "wrong_password", "user_and_password"],
         missing: "`HELLO`",
     },
     Gap {
@@ -96,7 +82,7 @@ pub const GAPS: &[Gap] = &[
         cases: &["resp3"],
         missing: "`HELLO`",
     },
-    Gap { libraries: &["node-redis 5"], cases: &["resp2", "resp3"], missing: "`HELLO`" },
+    Gap { libraries: &["node-redis 5"], cases: &["resp3"], missing: "`HELLO`" },
     Gap { libraries: &["ioredis 6"], cases: &["resp3"], missing: "`HELLO`" },
     Gap {
         libraries: &["ioredis 5", "ioredis 6"],
