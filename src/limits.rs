@@ -44,6 +44,10 @@ pub const LOCAL_REQUEST_BYTES_MAX: usize = 1 << 20;
 /// Private connections that a worker keeps for each pool when no client has them.
 pub const PRIVATE_KEPT_MAX: usize = 16;
 
+/// How long it keeps each of them. A burst of transactions needs no connect for each; a server's
+/// `maxclients` is for others too.
+pub const PRIVATE_KEPT_TIME: Duration = Duration::from_secs(30);
+
 /// Private connections of a pool, all workers together, unless the configuration says otherwise.
 pub const PRIVATE_CONNECTIONS_MAX: u32 = 1024;
 
@@ -184,6 +188,10 @@ pub struct Limits {
     pub server_queue_requests_max: usize,
     /// Bytes not yet sent on one server connection; likewise, so one request may exceed it.
     pub server_queue_bytes_max: usize,
+    /// Requests that a client may hold for EXEC; one more is refused, and EXEC with it.
+    pub transaction_requests_max: usize,
+    /// Bytes of those; likewise once there are as many, so one request may exceed it.
+    pub transaction_bytes_max: usize,
     /// Clients of the whole process, all pools and workers together.
     pub clients_max: usize,
     /// Receive buffers of the worker's ring, at least 1. Of the receives that found none, half as
@@ -201,6 +209,8 @@ impl Default for Limits {
             output_hard_bytes: 256 << 20,
             server_queue_requests_max: 64 << 10,
             server_queue_bytes_max: 64 << 20,
+            transaction_requests_max: 64 << 10,
+            transaction_bytes_max: 64 << 20,
             clients_max: 1 << 20,
             recv_buffers: RECV_BUFFERS,
         }

@@ -35,7 +35,7 @@ use ringcracker::io::{Destination, Fd, WaitError};
 use ringcracker::limits::{DESCRIPTORS_RESERVED, FREE_BYTES_MAX, Limits};
 use ringcracker::logging::{self, Log};
 use ringcracker::proto::Protocol;
-use ringcracker::proxy::{self, Ejecting, Facts, PoolSetup, Usage};
+use ringcracker::proxy::{self, Ejecting, Facts, PoolSetup, Quota, Usage};
 use ringcracker::ring::{self, CannotRun, Options, Uring};
 use ringcracker::sys::daemon::{self, Parent};
 use ringcracker::sys::{memory, process, signals, usage};
@@ -344,6 +344,7 @@ fn pool_setup(pool: &Pool) -> PoolSetup {
             // memcached has no databases, and twemproxy takes no notice of the key.
             config::Protocol::Memcache => 0,
         },
+        private: Arc::new(Quota::new(pool.private_connections)),
         ejecting: pool.auto_eject_hosts.then_some(Ejecting { on_oom: pool.eject_on_oom }),
         ..PoolSetup::new(&pool.name, Arc::new(routing), servers.collect())
     }
@@ -385,7 +386,7 @@ fn log_pool(pool: &Pool, workers: usize) {
     };
     info!(
         "pool {} listens on {}, {} servers, {} {}; each server sees up to {} connections \
-         ({workers} workers x {} server_connections{later})",
+         ({workers} workers x {} server_connections{later}), and all together {} private ones",
         pool.name,
         pool.listen.text,
         pool.servers.len(),
@@ -393,6 +394,7 @@ fn log_pool(pool: &Pool, workers: usize) {
         pool.distribution.name(),
         workers * pool.server_connections as usize,
         pool.server_connections,
+        pool.private_connections,
     );
 }
 

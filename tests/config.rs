@@ -204,6 +204,9 @@ fn every_key_reaches_the_pool() {
     assert_eq!(pool("client_connections: 7").client_connections, Some(7));
     assert_eq!(pool("client_connections: 0").client_connections, None);
     assert_eq!(pool("server_connections: 3").server_connections, 3);
+    assert_eq!(pool("private_connections: 5").private_connections, 5);
+    assert_eq!(pool("private_connections: 0").private_connections, 0);
+    assert_eq!(pool("server_connections: 3").private_connections, 1024);
     assert_eq!(pool("server_retry_timeout: 5").server_retry_timeout, Duration::from_millis(5));
     assert_eq!(pool("server_failure_limit: 9").server_failure_limit, 9);
     assert_eq!(pool("tcpkeepalive: true").tcpkeepalive, Some(KeepAlive::default()));

@@ -6,9 +6,7 @@ mod support;
 
 use std::fmt::Write;
 
-use ringcracker::proto::commands::{
-    self, Command, Keys, Local, Merge, Refusal, Serve, Split, Timeout,
-};
+use ringcracker::proto::commands::{self, Command, Keys, Local, Merge, Refusal, Serve, Split};
 use support::client::{Reply, command};
 use support::proxy::Proxy;
 use support::redis::{REDIS_8, Redis};
@@ -23,12 +21,12 @@ fn missing(command: &Command) -> Option<&'static str> {
     }
     match command.serve {
         Serve::Forward | Serve::Split(_) | Serve::Script | Serve::Container => None,
-        Serve::Blocking(Timeout::Option) | Serve::Refused(_) => None,
-        Serve::Local(Local::Ping | Local::Quit | Local::Auth | Local::Line(_)) => None,
+        Serve::Transaction(_) | Serve::Blocking(_) | Serve::Refused(_) => None,
+        Serve::Local(Local::Ping | Local::Quit | Local::Auth | Local::Hello | Local::Line(_)) => {
+            None
+        }
         Serve::Local(_) => Some("commands about the connection"),
         Serve::Everywhere(_) | Serve::Cursor => Some("commands over all servers"),
-        Serve::Transaction(_) => Some("transactions"),
-        Serve::Blocking(_) => Some("commands that wait at the server"),
         Serve::Subscribe(_) => Some("subscriptions"),
     }
 }
@@ -54,6 +52,9 @@ fn what_is_not_served_is_refused_and_everything_else_is_not() {
             || missing(command).is_some()
             || command.serve == Serve::Container && words.len() > 1;
         assert_eq!(is_refused, expected, "{words:?}: {reply:?}");
+        if command.name == "multi" {
+            client.call(&["DISCARD"]);
+        }
     }
     client.exchange(&command(&["PING"]), b"+PONG\r\n");
 }
@@ -93,9 +94,15 @@ fn page() -> String {
         let has_keys = !matches!(row.keys, Keys::None | Keys::BySubcommand);
         has_keys && matches!(row.serve, Serve::Forward | Serve::Script | Serve::Blocking(_))
     });
-    page.push_str("\n`XREAD` and `XREADGROUP` without `BLOCK`; scripts may have no keys.\n");
+    page.push_str(
+        "\nWhat waits there (`BLPOP`, `XREAD` with `BLOCK`) has a connection to itself.\n\
+         Scripts may have no keys.\n",
+    );
     list(&mut page, "Forwarded to any server", &|row| {
         matches!(row.keys, Keys::None | Keys::BySubcommand) && row.serve == Serve::Forward
+    });
+    list(&mut page, "Transactions, on the server of their first key", &|row| {
+        matches!(row.serve, Serve::Transaction(_))
     });
     list(&mut page, "Answered by the proxy", &|row| matches!(row.serve, Serve::Local(_)));
 

@@ -18,7 +18,7 @@ use super::model::{Listen, ListenAddress, Pool, Protocol, Secret, Server};
 use super::raw::{Entry, Node, Value};
 use super::value;
 use crate::distribution::server_order;
-use crate::limits::POOL_WEIGHT_MAX;
+use crate::limits::{POOL_WEIGHT_MAX, PRIVATE_CONNECTIONS_MAX};
 
 /// Makes pools of the document, sorted; and the faults, in any order. With faults the pools are of
 /// no use.
@@ -196,6 +196,9 @@ impl<'d, 'f> Keys<'d, 'f> {
                 .read("server_failure_limit", value::number)
                 .unwrap_or(SERVER_FAILURE_LIMIT),
             server_probe: self.read("server_probe", value::boolean).unwrap_or(false),
+            private_connections: self
+                .read("private_connections", value::number)
+                .unwrap_or(PRIVATE_CONNECTIONS_MAX),
             eject_on_oom: self.read("eject_on_oom", value::boolean).unwrap_or(false),
             servers: self.servers(),
         };
@@ -331,7 +334,7 @@ const SERVER_RETRY_TIMEOUT_MS: u64 = 30_000;
 const SERVER_FAILURE_LIMIT: u32 = 2;
 
 /// twemproxy's keys (`conf_commands` in `nc_conf.c`); then ours.
-const KEYS: [&str; 25] = [
+const KEYS: [&str; 26] = [
     "listen",
     "hash",
     "hash_tag",
@@ -351,6 +354,7 @@ const KEYS: [&str; 25] = [
     "server_failure_limit",
     "eject_on_oom",
     "server_probe",
+    "private_connections",
     "servers",
     "tcpkeepidle",
     "tcpkeepintvl",

@@ -69,6 +69,9 @@ pub struct Pool {
     /// Whether an ejected server has to answer a PING before it is used again. A key of our own;
     /// default false.
     pub server_probe: bool,
+    /// Server connections that its clients may have to themselves, all workers together; with 0
+    /// nobody may watch a key, or wait for one. A key of our own; default 1024.
+    pub private_connections: u32,
     /// At least one, sorted by name as `distribution::server_order` does: the index of a server
     /// is part of how keys are shared out.
     pub servers: Vec<Server>,

@@ -5,8 +5,10 @@ use crate::limits::{Limits, REQUESTS_PER_TURN};
 use crate::proto::{Protocol, RequestParser, RespVersion};
 use crate::proxy::identity::Identity;
 use crate::proxy::pipeline::Pipeline;
+use crate::proxy::private::Errand;
 use crate::proxy::resp3::Answer;
 use crate::proxy::subscribe::Subscriptions;
+use crate::proxy::transaction::Transaction;
 use crate::time::Instant;
 use crate::token::Key;
 
@@ -72,6 +74,10 @@ pub(crate) struct Account {
     pub(crate) barrier: bool,
     /// The server connection that it has to itself.
     pub(crate) private: Option<Key>,
+    /// What it waits for there.
+    pub(crate) errand: Errand,
+    /// What it has begun with MULTI and WATCH.
+    pub(crate) transaction: Transaction,
     /// What is said to its HELLO 3 once the servers have agreed.
     pub(crate) hello: Option<Answer>,
     /// What it listens to, if to anything.
@@ -134,6 +140,8 @@ impl Client {
             dirty: false,
             barrier: false,
             private: None,
+            errand: Errand::None,
+            transaction: Transaction::default(),
             hello: None,
             subscriptions: None,
             blocked_on: None,
@@ -167,6 +175,13 @@ impl Client {
         self.account.output = Chain::new();
         self.account.blocked_on = None;
         self.account.stalled_since = None;
+        self.account.transaction = Transaction::default();
+        self.forget_input();
+    }
+
+    /// Throws away what it has sent and was not handled.
+    pub(crate) fn forget_input(&mut self) {
+        self.account.parked = false;
         self.input.partial = Chain::new();
         self.input.stash = Chain::new();
     }
@@ -218,6 +233,11 @@ impl Account {
             && self.pipeline.len() < limits.in_flight_requests_max
             && self.pipeline.in_flight_bytes() < limits.in_flight_bytes_max
             && self.owed() < limits.output_soft_bytes
+    }
+
+    /// Whether it waits at a server for somebody else (BLPOP).
+    pub(crate) fn is_waiting(&self) -> bool {
+        matches!(self.errand, Errand::Wait { .. })
     }
 
     /// Bytes of replies whose turn has come and that the kernel has not taken.

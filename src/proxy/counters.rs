@@ -17,7 +17,8 @@ pub struct Counters {
     pub fragments: u64,
     /// Replies of servers, also those that nobody waited for any more.
     pub replies: u64,
-    /// Replies that were swallowed because their client had gone.
+    /// Replies that were swallowed: their client had gone, or was owed only the last of a
+    /// transaction's.
     pub replies_swallowed: u64,
     /// Requests answered with an error because their server failed.
     pub requests_failed: u64,
@@ -43,11 +44,13 @@ pub struct Counters {
     pub messages: u64,
     /// Clients closed as what they listened to was lost or went elsewhere.
     pub subscribers_closed: u64,
+    /// Requests refused as their pool had as many private connections as it may.
+    pub private_refused: u64,
 }
 
 impl Counters {
     /// All of them, with their names.
-    pub const fn named(&self) -> [(&'static str, u64); 19] {
+    pub const fn named(&self) -> [(&'static str, u64); 20] {
         [
             ("clients", self.clients),
             ("clients refused", self.clients_refused),
@@ -68,6 +71,7 @@ impl Counters {
             ("clients stalled", self.clients_stalled),
             ("messages", self.messages),
             ("subscribers closed", self.subscribers_closed),
+            ("private connections refused", self.private_refused),
         ]
     }
 }

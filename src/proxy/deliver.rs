@@ -77,6 +77,7 @@ fn next_reply(proxy: &mut Proxy, key: Key, buffer: &mut Buffer, at: usize) -> St
                 proxy.pools.finish_probe(key, &buffer[at..at + end]);
                 return Step::Settled { end: at + end };
             }
+            let (purpose, first) = (server.purpose, server.parser.first_byte());
             proxy.pools.counters.replies += 1;
             proxy.pools.note_reply(key, buffer, at..at + end);
             if waiter.fragment == HELLO {
@@ -84,6 +85,9 @@ fn next_reply(proxy: &mut Proxy, key: Key, buffer: &mut Buffer, at: usize) -> St
                 return Step::Settled { end: at + end };
             }
             settle(proxy, key, waiter, buffer, at..at + end);
+            if let Purpose::Private { owner: Some(owner) } = purpose {
+                private::after_reply(proxy, key, owner, first);
+            }
             Step::Settled { end: at + end }
         }
     }
@@ -184,6 +188,10 @@ pub(crate) fn on_requests_sent(proxy: &mut Proxy, key: Key, bytes: u64) {
 /// room on it is dispatched again, and finds another.
 pub(crate) fn fail_server(proxy: &mut Proxy, key: Key, why: Option<Errno>) {
     let Some(server) = proxy.pools.servers.find(key) else { return };
+    // A server may close what nobody uses.
+    if proxy.pools.is_kept(key) {
+        return proxy.pools.close_server(key);
+    }
     let protocol = server.parser.protocol();
     let mut words = Vec::new();
     reject::failure(protocol, why, &mut words);

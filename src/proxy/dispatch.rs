@@ -8,7 +8,9 @@ use crate::proto::{Form, Request};
 use crate::proxy::client::Account;
 use crate::proxy::pools::Pools;
 use crate::proxy::source::Source;
-use crate::proxy::{broadcast, fragment, local, reject, scan, scripts, silent, subscribe};
+use crate::proxy::{
+    blocking, broadcast, fragment, local, reject, scan, scripts, silent, subscribe, transaction,
+};
 use crate::token::Key;
 
 /// Handles one whole request of a client. `source` is its bytes as they came.
@@ -50,12 +52,27 @@ fn decide(
     if !command.arity_fits(request.arguments) {
         pools.words.clear();
         reject::wrong_arity(command, &mut pools.words);
+        transaction::on_refused(pools, account, request);
         return answer(pools, account, source);
     }
     account.identity.note(pools.now, command.name);
     if account.subscriptions.is_some() && subscribe::is_in_the_way(pools, account, command) {
         return subscribe::answer(pools, account, command, request, source);
     }
+    if transaction::is_for_later(account, command) {
+        return transaction::hold(pools, account, command, request, source);
+    }
+    serve(pools, account, client, command, request, source);
+}
+
+fn serve(
+    pools: &mut Pools,
+    account: &mut Account,
+    client: Key,
+    command: &'static Command,
+    request: &Request,
+    source: Source<'_>,
+) {
     match command.serve {
         Serve::Local(what) => local::answer(pools, account, client, what, request, source),
         Serve::Everywhere(merge) => {
@@ -66,9 +83,14 @@ fn decide(
         Serve::Subscribe(what) => {
             subscribe::dispatch(pools, account, client, what, request, source);
         }
+        Serve::Transaction(what) => {
+            transaction::dispatch(pools, account, client, what, request, source);
+        }
+        Serve::Blocking(timeout) if request.timeout_at().is_some() => {
+            blocking::dispatch(pools, account, client, timeout, request, source);
+        }
         Serve::Forward
         | Serve::Split(_)
-        | Serve::Transaction(_)
         | Serve::Blocking(_)
         | Serve::Container
         | Serve::Refused(_) => place(pools, account, client, command, request, source),
@@ -85,9 +107,8 @@ fn is_served(command: &Command, request: &Request) -> bool {
         Serve::Forward => !command.denied,
         Serve::Split(_) | Serve::Script | Serve::Container => true,
         Serve::Local(_) | Serve::Everywhere(_) | Serve::Cursor => true,
-        Serve::Blocking(_) => request.timeout_at().is_none(),
-        Serve::Subscribe(_) => true,
-        Serve::Transaction(_) | Serve::Refused(_) => false,
+        Serve::Transaction(_) | Serve::Blocking(_) | Serve::Subscribe(_) => true,
+        Serve::Refused(_) => false,
     }
 }
 
@@ -114,6 +135,7 @@ pub(crate) fn refuse(
         }
         (None, _) => reject::unknown(request, &source, &mut pools.words),
     }
+    transaction::on_refused(pools, account, request);
     answer(pools, account, source);
 }
 

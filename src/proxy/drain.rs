@@ -1,18 +1,19 @@
 //! The end in good order: clients get the replies to what was read, and no request is read any
 //! more.
 
-use crate::proxy::Proxy;
+use crate::proxy::{Proxy, blocking};
 use crate::time::Instant;
 use crate::token::Key;
 
 impl Proxy {
     /// From now on no bytes are taken from clients. Each goes as soon as the whole requests that
-    /// came before are answered: at once, if there are none.
+    /// came before are answered: at once, if there are none. Who waits at a server does so no more.
     pub fn drain(&mut self, now: Instant) {
         self.pools.now = now;
-        self.draining = true;
+        self.pools.is_draining = true;
         let clients: Vec<Key> = self.clients.keys().collect();
         for key in clients {
+            blocking::unblock(self, key);
             self.on_client_end(key);
         }
     }

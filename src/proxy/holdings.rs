@@ -45,6 +45,7 @@ impl Proxy {
         for client in self.clients.values() {
             held.in_flight += client.account.pipeline.len();
             held.input_bytes += client.input.partial.len() + client.input.stashed();
+            held.input_bytes += client.account.transaction.held_bytes();
             held.owed_bytes += client.account.owed();
         }
         for server in self.pools.servers.values() {

@@ -53,7 +53,8 @@ impl Proxy {
         if client.account.phase != Phase::Open {
             return;
         }
-        if !client.has_more() && client.input.ended {
+        // Who waits at a server is gone with its end, whatever it sent behind that.
+        if client.input.ended && (!client.has_more() || client.account.is_waiting()) {
             return self.on_client_end(key);
         }
         if client.input.stashed() <= STASH_BYTES_MAX / 2

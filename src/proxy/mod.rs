@@ -12,6 +12,7 @@
 //!
 //! **Knows nothing of:** the ring, the clock, sockets, descriptors.
 
+mod blocking;
 mod broadcast;
 mod census;
 mod client;
@@ -26,6 +27,7 @@ mod glob;
 mod greeting;
 mod health;
 mod holdings;
+mod home;
 mod identity;
 mod intake;
 mod listener;
@@ -47,7 +49,9 @@ mod silent;
 mod slots;
 mod source;
 mod subscribe;
+mod transaction;
 mod values;
+mod watch;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -111,8 +115,6 @@ pub struct Proxy {
     stalled: Vec<Key>,
     /// Server connections, listed by a tick; kept for its memory.
     servers: Vec<Key>,
-    /// Clients are let go, and nothing more is taken from them.
-    draining: bool,
     /// Where each tick shows the figures.
     stats: Arc<Block>,
     /// What the figures of all workers are.
@@ -132,7 +134,6 @@ impl Proxy {
             ready: VecDeque::new(),
             stalled: Vec::new(),
             servers: Vec::new(),
-            draining: false,
         }
     }
 
@@ -267,6 +268,7 @@ impl Proxy {
             self.on_deadline(now, key);
         }
         self.servers = servers;
+        self.pools.close_long_kept();
         self.tick_stalled(now);
         self.show_figures();
         self.pools.ticked_at = now;

@@ -5,7 +5,7 @@ use log::debug;
 
 use crate::proxy::client::{Client, Farewell, Phase};
 use crate::proxy::pools::Pools;
-use crate::proxy::{Proxy, Want, figures};
+use crate::proxy::{Proxy, Want, blocking, figures};
 use crate::time::Instant;
 use crate::token::Key;
 
@@ -84,6 +84,9 @@ impl Proxy {
 
     pub(crate) fn on_client_end(&mut self, key: Key) {
         let Some(client) = self.clients.find_mut(key) else { return };
+        if client.account.is_waiting() {
+            blocking::on_gone(&mut self.pools, client);
+        }
         match client.account.phase {
             Phase::Open if client.has_more() => {
                 client.input.ended = true;
@@ -91,7 +94,8 @@ impl Proxy {
             }
             Phase::Open | Phase::Draining(_) => {
                 // Who is let go may still be sending.
-                let farewell = if self.draining { Farewell::LastWords } else { Farewell::Close };
+                let farewell =
+                    if self.pools.is_draining { Farewell::LastWords } else { Farewell::Close };
                 client.account.phase = Phase::Draining(farewell);
                 depart_if_settled(&mut self.pools, client, key);
             }

@@ -9,7 +9,7 @@ use crate::io::{Destination, KeepAlive};
 use crate::limits::PRIVATE_CONNECTIONS_MAX;
 use crate::proto::{Protocol, RespVersion};
 use crate::proxy::health::{Ejecting, Standing};
-use crate::proxy::private::Quota;
+use crate::proxy::private::{Kept, Quota};
 use crate::proxy::resp3::{Knowledge, LowestVersion};
 use crate::proxy::scripts::Scripts;
 use crate::token::Key;
@@ -90,7 +90,7 @@ pub(crate) struct Pool {
     /// Whether its servers speak RESP3.
     pub(crate) resp3: Knowledge,
     /// Private connections that nobody has, the one that was given back last at the end.
-    pub(crate) kept: Vec<Key>,
+    pub(crate) kept: Vec<Kept>,
     /// How each server stands with all workers, as far as this one knows.
     pub(crate) standings: Vec<Standing>,
 }

@@ -39,6 +39,8 @@ pub(crate) struct Pools {
     pub(crate) rounds: Vec<Round>,
     /// The time of the event at hand.
     pub(crate) now: Instant,
+    /// Clients are let go, and nothing more is taken from them.
+    pub(crate) is_draining: bool,
     /// The time of the last tick.
     pub(crate) ticked_at: Instant,
     /// The number of the turn at hand, for the clients' budgets; wraps.
@@ -84,6 +86,7 @@ impl Pools {
             process: Arc::new(Process::new(1, Facts::default())),
             rounds: Vec::new(),
             now: Instant::default(),
+            is_draining: false,
             ticked_at: Instant::default(),
             turn: 0,
             routes: Vec::new(),
@@ -191,6 +194,19 @@ impl Pools {
         if self.is_full(key) {
             return self.park(account, client, key, source);
         }
+        self.enqueue(account, client, key, expected, source);
+    }
+
+    /// Queues a request on a connection. Returns its sequence number.
+    #[inline]
+    pub(crate) fn enqueue(
+        &mut self,
+        account: &mut Account,
+        client: Key,
+        key: Key,
+        expected: Expected,
+        source: Source<'_>,
+    ) -> u32 {
         let len = source.len();
         let sequence = account.pipeline.push_waiting(len as u32);
         let waiter = Waiter::new(client, sequence, expected, self.now);
@@ -198,6 +214,7 @@ impl Pools {
         server.queue(waiter, len as u64);
         source.move_to(&mut server.output);
         self.flush_later(key);
+        sequence
     }
 
     /// Whether a connection's queue takes nothing for now.
@@ -297,8 +314,8 @@ impl Pools {
         let Some(server) = self.servers.find_mut(key) else { return };
         let is_idle = match server.purpose {
             Purpose::Probe => true,
-            Purpose::Subscription { .. } => false,
-            Purpose::Shared { .. } | Purpose::Private { .. } => server.waiters.is_empty(),
+            Purpose::Subscription { .. } | Purpose::Private { owner: Some(_) } => false,
+            Purpose::Shared { .. } | Purpose::Private { owner: None } => server.waiters.is_empty(),
         };
         if server.phase != Phase::Leaving && is_idle {
             self.close_server(key);
@@ -329,7 +346,7 @@ impl Pools {
                 None
             }
             Purpose::Private { owner } => {
-                pool.kept.retain(|&kept| kept != key);
+                pool.kept.retain(|kept| kept.key != key);
                 pool.setup.private.give_back();
                 owner
             }

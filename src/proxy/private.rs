@@ -12,12 +12,38 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::limits::PRIVATE_KEPT_MAX;
+use crate::limits::{PRIVATE_KEPT_MAX, PRIVATE_KEPT_TIME};
 use crate::proxy::Proxy;
 use crate::proxy::client::Account;
 use crate::proxy::pools::Pools;
 use crate::proxy::server::{Purpose, Server};
+use crate::proxy::source::Source;
+use crate::proxy::{local, watch};
+use crate::time::Instant;
 use crate::token::Key;
+
+/// What a client waits for on its private connection, which decides what becomes of that.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Errand {
+    /// Nothing: it has the connection for what is to come.
+    #[default]
+    None,
+    /// The reply to WATCH: the client keeps the connection if the server agrees.
+    Watch,
+    /// The last reply of a transaction, or of UNWATCH: the server forgets what it watched.
+    Forget,
+    /// The reply to a request that may wait, of this sequence number: it leaves nothing behind.
+    Wait {
+        /// The place of the request in the client's pipeline.
+        sequence: u32,
+    },
+}
+
+/// A private connection that nobody has.
+pub(crate) struct Kept {
+    pub(crate) key: Key,
+    since: Instant,
+}
 
 /// How many private connections a pool may have, in all workers together.
 #[derive(Debug)]
@@ -61,16 +87,16 @@ impl Pools {
         assert!(account.private.is_none(), "a client has one private connection at most");
         let pool = &mut self.pools[account.pool as usize];
         let servers = &self.servers;
-        let fits = |key: &Key| {
-            let server = servers.find(*key);
+        let fits = |kept: &Kept| {
+            let server = servers.find(kept.key);
             server.is_some_and(|it| it.number == number && it.version == account.version)
         };
         let key = if let Some(place) = pool.kept.iter().rposition(fits) {
-            pool.kept.remove(place)
+            pool.kept.remove(place).key
         } else {
             if !pool.setup.private.take() {
                 // What nobody has is in nobody's way.
-                let oldest = pool.kept.first().copied()?;
+                let oldest = pool.kept.first()?.key;
                 self.close_server(oldest);
                 if !self.pools[account.pool as usize].setup.private.take() {
                     return None;
@@ -89,15 +115,15 @@ impl Pools {
     /// transaction, no watched key, no subscription. The next one that needs one gets it.
     pub(crate) fn release_private(&mut self, account: &mut Account) {
         let Some(key) = account.private.take() else { return };
-        let timeout = self.pools[account.pool as usize].setup.timeout;
+        let since = self.now;
         let Some(server) = self.servers.find_mut(key) else { return };
         let Server { waiters, purpose, .. } = server;
         let is_quiet = waiters.is_empty();
         *purpose = Purpose::Private { owner: None };
-        server.timeout = timeout;
+        server.reset_patience();
         let pool = &mut self.pools[account.pool as usize];
         if is_quiet && pool.kept.len() < PRIVATE_KEPT_MAX {
-            pool.kept.push(key);
+            pool.kept.push(Kept { key, since });
         } else {
             self.close_server(key);
         }
@@ -105,9 +131,57 @@ impl Pools {
 
     /// Ends the private connection of a client that leaves, with whatever it was doing there.
     pub(crate) fn forsake(&mut self, account: &mut Account) {
+        account.errand = Errand::None;
         if let Some(key) = account.private.take() {
             self.close_server(key);
         }
+    }
+
+    /// Whether a connection is private, and nobody has it.
+    pub(crate) fn is_kept(&self, key: Key) -> bool {
+        let purpose = self.servers.find(key).map(|server| server.purpose);
+        purpose == Some(Purpose::Private { owner: None })
+    }
+
+    /// Closes what was kept for too long: a server has better uses for a connection.
+    pub(crate) fn close_long_kept(&mut self) {
+        for pool in 0..self.pools.len() {
+            while let Some(oldest) = self.pools[pool].kept.first()
+                && self.now - oldest.since >= PRIVATE_KEPT_TIME
+            {
+                self.close_server(oldest.key);
+            }
+        }
+    }
+}
+
+/// Tells a client that the pool has as many private connections as it may.
+pub(crate) fn refuse(pools: &mut Pools, account: &mut Account, source: Source<'_>) {
+    pools.counters.private_refused += 1;
+    local::say(pools, account, TOO_MANY, source);
+}
+
+/// A reply has come on a client's private connection, and is in its place. `first` is its first
+/// byte.
+pub(crate) fn after_reply(proxy: &mut Proxy, key: Key, owner: Key, first: u8) {
+    let Some(client) = proxy.clients.find_mut(owner) else { return };
+    let account = &mut client.account;
+    // Of a transaction's replies only the last counts.
+    let is_last = proxy.pools.servers.find(key).is_some_and(|server| server.waiters.is_empty());
+    if account.private != Some(key) || !is_last {
+        return;
+    }
+    let agrees = first != b'-';
+    match std::mem::take(&mut account.errand) {
+        Errand::None => {}
+        Errand::Watch => watch::on_watched(&mut proxy.pools, account, agrees),
+        // A server that refuses may remember what it was to forget.
+        Errand::Forget if agrees => proxy.pools.release_private(account),
+        Errand::Forget => proxy.pools.forsake(account),
+        Errand::Wait { .. } if account.transaction.is_watching() => {
+            proxy.pools.server_for_output(key).reset_patience();
+        }
+        Errand::Wait { .. } => proxy.pools.release_private(account),
     }
 }
 
@@ -115,8 +189,13 @@ impl Pools {
 pub(crate) fn on_lost(proxy: &mut Proxy, owner: Key) {
     if let Some(client) = proxy.clients.find_mut(owner) {
         client.account.private = None;
+        client.account.errand = Errand::None;
+        client.account.transaction.on_lost();
     }
 }
+
+/// In Redis's manner: `max number of clients reached`.
+const TOO_MANY: &[u8] = b"-ERR max number of private connections reached\r\n";
 
 #[cfg(test)]
 mod tests {

@@ -52,8 +52,11 @@ pub(crate) struct Server {
     pub(crate) parser: ReplyParser,
     /// The bytes of a reply whose end has not come.
     pub(crate) partial: Chain,
-    /// The deadline's length; `None` waits for ever.
+    /// How long the connect and each word of the greeting may take; `None`: for ever.
     pub(crate) timeout: Option<Duration>,
+    /// How long a request may wait for its reply once all that is over: the same, unless the
+    /// request says how long it is to wait.
+    pub(crate) patience: Option<Duration>,
     /// Bytes of requests, ever: given to this connection, taken by sends, sent.
     pub(crate) queued: u64,
     pub(crate) taken: u64,
@@ -164,6 +167,11 @@ impl Waiter {
         }
     }
 
+    /// Nobody, for a request whose reply is read and thrown away.
+    pub(crate) fn nobody(since: Instant) -> Self {
+        Self::new(Key::new(Role::Client, u32::MAX, 0), 0, Expected::default(), since)
+    }
+
     /// Makes it wait for nobody: the reply is read and thrown away.
     pub(crate) fn abandon(&mut self) {
         self.client_index = u32::MAX;
@@ -199,6 +207,7 @@ impl Server {
             parser: ReplyParser::new(protocol),
             partial: Chain::new(),
             timeout,
+            patience: timeout,
             queued: 0,
             taken: 0,
             sent: 0,
@@ -279,7 +288,13 @@ impl Server {
             Some(greeting) => greeting.since(),
             None => self.waiters.front()?.since,
         };
-        Some(since + self.timeout?)
+        let is_up = self.phase == Phase::Up;
+        Some(since + if is_up { self.patience } else { self.timeout }?)
+    }
+
+    /// Lets no request wait for longer than any other.
+    pub(crate) fn reset_patience(&mut self) {
+        self.patience = self.timeout;
     }
 
     /// What waits, as far as the worker knows what has been sent.

@@ -447,3 +447,5 @@ fn a_request_that_wants_no_answer_fails_as_visibly_as_any_other() {
     assert_eq!(failed(&mut proxy), (3, 3));
     assert_eq!(sent(&mut proxy, client), b"SERVER_ERROR Connection refused\r\n");
 }
+
+mod stateful;

@@ -12,13 +12,14 @@
 //! is in pieces by the time that they see it; its reply has to be made of what they found under
 //! each key while it was on its way.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::sim::findings::{Finding, Findings, number_of};
 use crate::sim::health::{Health, Trouble};
 use crate::sim::marks::{marks, writer_of};
 use crate::sim::pubsub::Published;
+use crate::sim::resp::{self, array, bulk};
 use crate::time::Instant;
 
 /// A reply that is right.
@@ -39,6 +40,10 @@ pub enum Reply {
     AllFound(Vec<Vec<u8>>),
     /// How many of these keys were found since the request was sent.
     Count(Vec<Vec<u8>>),
+    /// An array of so many integers, each one more than the one before.
+    Successive(usize),
+    /// What was pushed to this list, and given to nobody before.
+    Popped(Vec<u8>),
     /// What says that this version of RESP is spoken from now on.
     Speaks(u8),
     /// An error of the proxy's own, if it is about what became of a connection to one of these
@@ -64,6 +69,8 @@ struct Execution {
 pub(super) struct Ledger {
     executions: BTreeMap<Vec<u8>, Execution>,
     findings: Findings,
+    /// The replies that gave away what was pushed to a list.
+    given_away: BTreeSet<Vec<u8>>,
     health: Vec<Health>,
     messages: Vec<Published>,
     /// How long the pool has its requests and its connects wait.
@@ -165,7 +172,8 @@ impl Ledger {
     pub(super) fn allows(&mut self, replies: &[Reply], bytes: &[u8], sent: Instant) -> bool {
         if let Some(reply) = replies.iter().find(|reply| self.is_true(reply, bytes, sent)) {
             self.acknowledge(reply);
-            return true;
+            let is_popped = matches!(reply, Reply::Popped(_));
+            return !is_popped || self.given_away.insert(bytes.to_vec());
         }
         replies.iter().any(|reply| match reply {
             Reply::Failure(servers) => self.take_doubled(servers, replies, bytes, sent),
@@ -176,6 +184,8 @@ impl Ledger {
             | Reply::Found(_)
             | Reply::AllFound(_)
             | Reply::Count(_)
+            | Reply::Successive(_)
+            | Reply::Popped(_)
             | Reply::Speaks(_) => false,
         })
     }
@@ -213,6 +223,8 @@ impl Ledger {
             | Reply::Found(_)
             | Reply::AllFound(_)
             | Reply::Count(_)
+            | Reply::Successive(_)
+            | Reply::Popped(_)
             | Reply::Speaks(_)
             | Reply::Failure(_) => &[],
         };
@@ -236,12 +248,20 @@ impl Ledger {
             Reply::Found(key) => self.findings.is_found(key, bytes, sent),
             Reply::AllFound(keys) => self.findings.are_found(keys, bytes, sent, b""),
             Reply::Count(keys) => self.findings.is_count(keys, bytes, sent),
+            Reply::Successive(count) => are_successive(bytes, *count),
+            Reply::Popped(key) => self.was_pushed(key, bytes),
             Reply::Speaks(version) => speaks(bytes) == Some(*version),
             Reply::Failure(servers) => {
                 servers.iter().any(|&server| self.health[server].excuses(bytes, sent))
                     || self.is_for_nobody(servers, bytes, sent)
             }
         }
+    }
+
+    /// Whether `bytes` are the name of a list, and something with a mark that was pushed to it.
+    fn was_pushed(&self, key: &[u8], bytes: &[u8]) -> bool {
+        let pushed = self.executions.iter().filter(|(_, execution)| execution.key == key);
+        pushed.map(|(mark, _)| array(&[bulk(key), bulk(mark)])).any(|reply| reply == bytes)
     }
 
     /// Whether `bytes` are what is said while all of `servers` are left out.
@@ -288,9 +308,18 @@ fn is_made_with(
         | Reply::Answered(_)
         | Reply::Stored(_)
         | Reply::Found(_)
+        | Reply::Successive(_)
+        | Reply::Popped(_)
         | Reply::Speaks(_)
         | Reply::Failure(_) => false,
     }
+}
+
+fn are_successive(bytes: &[u8], count: usize) -> bool {
+    let Some(elements) = resp::elements_of(bytes) else { return false };
+    let numbers: Option<Vec<_>> = elements.into_iter().map(number_of).collect();
+    let numbers = numbers.unwrap_or_default();
+    numbers.len() == count && numbers.windows(2).all(|pair| pair[1] == pair[0] + 1)
 }
 
 /// Which version a client speaks from now on, if this is the reply to a HELLO that says so.
@@ -312,7 +341,6 @@ mod tests {
     use super::*;
     use crate::sim::findings::value_found;
     use crate::sim::marks::range_end;
-    use crate::sim::resp::{array, bulk};
 
     fn at(millis: u64) -> Instant {
         Instant::from_nanos(millis * 1_000_000)
@@ -478,6 +506,32 @@ mod tests {
         assert!(!ledger.allows(&failure, timed_out, at(800)), "a connect may take longer");
         ledger.waited(0, at(800), at(810));
         assert!(ledger.allows(&failure, timed_out, at(800)));
+    }
+
+    #[test]
+    fn what_was_pushed_is_given_away_once() {
+        let mut ledger = ledger();
+        ledger.carried_out(0, at(1), &words("LPUSH l #a;"), b":1\r\n", Vec::new());
+        let reply = |list: &[u8], element: &[u8]| array(&[bulk(list), bulk(element)]);
+        let popped = [Reply::Popped(b"l".to_vec())];
+        assert!(!ledger.allows(&popped, &reply(b"l", b"#b;"), at(2)), "nobody has pushed it");
+        assert!(!ledger.allows(&popped, &reply(b"m", b"#a;"), at(2)), "it is another list");
+        assert!(ledger.allows(&popped, &reply(b"l", b"#a;"), at(2)));
+        assert!(!ledger.allows(&popped, &reply(b"l", b"#a;"), at(2)), "somebody has it");
+    }
+
+    #[test]
+    fn successive_numbers_follow_each_other() {
+        for (count, bytes, right) in [
+            (2, &b"*2\r\n:4\r\n:5\r\n"[..], true),
+            (2, b"*2\r\n:4\r\n:6\r\n", false),
+            (1, b"*2\r\n:4\r\n:5\r\n", false),
+            (2, b"*2\r\n:4\r\n+QUEUED\r\n", false),
+            (2, b"-EXECABORT no\r\n", false),
+        ] {
+            let allowed = ledger().allows(&[Reply::Successive(count)], bytes, at(0));
+            assert_eq!(allowed, right, "{}", bytes.escape_ascii());
+        }
     }
 
     #[test]

@@ -8,7 +8,8 @@
 //!  store pubsub            of either, whatever it speaks; and of channels
 //!  ledger marks            what the servers have done: the truth about every reply
 //!  findings health         what they found, and what troubles they had
-//!  client server           the peers: scripts, and the check of every byte
+//!  standing                what a server remembers of a connection
+//!  client server fate      the peers: scripts, and the check of every byte
 //!  operation buffers       what is in flight, and the memory for it
 //!  completions turns       what a wait brings, and whether turns get anywhere
 //!  ring wait settings      the ring, the check of its contract, and what happens in a wait
@@ -20,6 +21,7 @@
 mod buffers;
 mod client;
 mod completions;
+mod fate;
 mod faults;
 mod findings;
 mod health;
@@ -37,12 +39,14 @@ mod ring;
 mod scripts;
 mod server;
 mod settings;
+mod standing;
 mod store;
 mod trace;
 mod turns;
 mod wait;
 
 pub use client::{ClientScript, Cut, Ended, Exchange, Leaves, Outcome, REFUSAL, Reads};
+pub use fate::{Change, Mischief, ServerScript};
 pub use faults::{Fault, Faults};
 pub use ledger::Reply;
 pub use marks::{mark_of, marked, range_end};
@@ -53,7 +57,7 @@ pub use redis::Wanted;
 pub use resp::{array, bulk, integer, request};
 pub use ring::SimRing;
 pub use scripts::script_name;
-pub use server::{AWAY_MAX, Change, Mischief, ServerScript};
+pub use server::AWAY_MAX;
 pub use settings::Settings;
 
 #[cfg(test)]

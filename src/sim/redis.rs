@@ -11,6 +11,8 @@ use crate::sim::scripts::Scripts;
 pub(super) struct Data {
     values: BTreeMap<Vec<u8>, Value>,
     pub(super) scripts: Scripts,
+    /// How often each key was written to.
+    changes: BTreeMap<Vec<u8>, u64>,
 }
 
 /// What a server wants to hear on a connection before it serves it.
@@ -83,6 +85,19 @@ impl Data {
         }
     }
 
+    /// How often `key` was written to.
+    pub(super) fn changes_of(&self, key: &[u8]) -> u64 {
+        self.changes.get(key).copied().unwrap_or_default()
+    }
+
+    /// Takes the first element of the list under `key`.
+    pub(super) fn pop(&mut self, key: &[u8]) -> Option<Vec<u8>> {
+        match self.values.get_mut(key) {
+            Some(Value::List(list)) if !list.is_empty() => Some(list.remove(0)),
+            Some(Value::List(_) | Value::Text(_) | Value::Hash(_)) | None => None,
+        }
+    }
+
     /// Carries out a request, and answers it. What it finds under keys is added to `findings`.
     pub(super) fn carry_out(
         &mut self,
@@ -94,6 +109,9 @@ impl Data {
         }
         let name = request[0].to_ascii_uppercase();
         let arguments = &request[1..];
+        for key in written(&name, arguments) {
+            *self.changes.entry(key.clone()).or_default() += 1;
+        }
         match (&name[..], arguments) {
             (b"PING", []) => b"+PONG\r\n".to_vec(),
             (b"GET", [key]) => {
@@ -242,6 +260,17 @@ impl Data {
         };
         array(&fields)
     }
+}
+
+/// The keys that a request may write to.
+fn written<'r>(name: &[u8], arguments: &'r [Vec<u8>]) -> impl Iterator<Item = &'r Vec<u8>> {
+    let (most, step) = match name {
+        b"SET" | b"GETSET" | b"APPEND" | b"INCR" | b"LPUSH" | b"HSET" => (1, 1),
+        b"MSET" => (usize::MAX, 2),
+        b"DEL" | b"UNLINK" => (usize::MAX, 1),
+        _ => (0, 1),
+    };
+    arguments.iter().step_by(step).take(most)
 }
 
 /// Counts the keys that `is_there` says are there.

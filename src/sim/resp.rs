@@ -102,6 +102,11 @@ pub(super) fn in_resp3(reply: &[u8], name: &[u8]) -> Vec<u8> {
     [format!("%{}\r\n", elements.len() / 2).as_bytes(), &whole[head..]].concat()
 }
 
+/// A reply to a request of this name in RESP3, if that is what is spoken.
+pub(super) fn in_version(is_three: bool, reply: Vec<u8>, name: &[u8]) -> Vec<u8> {
+    if is_three { in_resp3(&reply, name) } else { reply }
+}
+
 /// The elements of the array that `bytes` are, each in RESP2; none if they are anything else.
 pub(super) fn elements_of(bytes: &[u8]) -> Option<Vec<&[u8]>> {
     if bytes.first() != Some(&b'*') || frame(bytes) != Frame::Whole(bytes.len()) {

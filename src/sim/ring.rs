@@ -10,13 +10,14 @@ use crate::io::{
 use crate::sim::buffers::Buffers;
 use crate::sim::client::{Client, ClientScript, Outcome};
 use crate::sim::completions::Completions;
+use crate::sim::fate::ServerScript;
 use crate::sim::faults::{Fault, Faults};
 use crate::sim::health::Trouble;
 use crate::sim::network::Network;
 use crate::sim::operation::{Operation, Work, send_goal};
 use crate::sim::pipe::Writable;
 use crate::sim::pubsub::Published;
-use crate::sim::server::{Server, ServerScript};
+use crate::sim::server::Server;
 use crate::sim::settings::Settings;
 use crate::sim::trace::Who;
 use crate::sim::turns::Turns;

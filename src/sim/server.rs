@@ -6,82 +6,17 @@ use std::time::Duration;
 
 use crate::io::Address;
 use crate::proto::Protocol;
+use crate::sim::fate::{Change, Mischief, ServerScript};
 use crate::sim::faults::Fault;
 use crate::sim::network::Network;
 use crate::sim::pipe::{Readable, Writable};
 use crate::sim::pubsub::{Ears, Published};
 use crate::sim::redis;
 use crate::sim::resp;
+use crate::sim::standing::{Deed, Heard, Standing};
 use crate::sim::store::{Reader, Store};
 use crate::sim::trace::Who;
 use crate::time::Instant;
-
-/// What becomes of a server.
-#[derive(Clone, Debug, Default)]
-pub struct ServerScript {
-    /// What it speaks.
-    pub protocol: Protocol,
-    /// Bytes of the largest value that it takes, if it speaks memcached's protocol.
-    pub value_bytes_max: usize,
-    /// The longest time that it takes for one thing that it does on a connection.
-    pub latency: Duration,
-    /// Changes at a time from the beginning of the run.
-    pub changes: Vec<(Duration, Change)>,
-    /// Mischief at the request of this number, counted from 1 over all connections, unless
-    /// everything is calm by then.
-    pub mischief: Vec<(u64, Mischief)>,
-    /// What it wants to hear on each connection before anything else.
-    pub wanted: redis::Wanted,
-}
-
-/// Something that happens to a server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
-    /// Its connections end, by a reset or a close, and it refuses new ones.
-    Dies {
-        /// Whether they are reset.
-        resets: bool,
-    },
-    /// It accepts connections, as after `Dies` or `Vanishes`. Its data is as before.
-    Returns,
-    /// It does nothing, but its kernel still accepts connections and bytes (SIGSTOP).
-    Stalls,
-    /// It goes on after `Stalls` (SIGCONT).
-    Resumes,
-    /// New connections are neither accepted nor refused.
-    Vanishes,
-    /// Its data is gone.
-    Empties,
-}
-
-/// Something that a server does when it reaches a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mischief {
-    /// It dies after so many bytes of the reply, and returns later.
-    DiesInReply {
-        /// Bytes of the reply that are still sent.
-        bytes: usize,
-        /// How long it is away.
-        away: Duration,
-    },
-    /// It stalls before it answers, and resumes later.
-    Stalls {
-        /// How long it stalls.
-        time: Duration,
-    },
-    /// It sends something that is no RESP instead of the reply.
-    AnswersGarbage,
-    /// It sends the reply twice, and goes on: what comes after is one reply late.
-    AnswersTwice,
-    /// It sends the reply again after some time, and closes the connection: whoever waits there by
-    /// then may be given it.
-    AnswersAgain {
-        /// How much later it does.
-        after: Duration,
-    },
-    /// It shuts down its writing side instead of the reply.
-    HalfCloses,
-}
 
 pub(super) struct Server {
     index: usize,
@@ -117,6 +52,7 @@ struct Connection {
     busy_until: Instant,
     said: redis::Said,
     ears: Ears,
+    standing: Standing,
     /// What to do once `output` is written.
     then: Then,
     /// A reply that it will send again, and when.
@@ -178,6 +114,7 @@ impl Server {
             reader: Reader::new(self.protocol, self.value_bytes_max),
             said: redis::Said::default(),
             ears: Ears::default(),
+            standing: Standing::default(),
             then: Then::GoOn,
             again: None,
         });
@@ -187,7 +124,8 @@ impl Server {
     pub(super) fn timer(&self, now: Instant) -> Option<Instant> {
         let busy = self.connections.iter().map(|connection| connection.busy_until);
         let again = self.connections.iter().filter_map(|connection| connection.again.as_ref());
-        let busy = busy.chain(again.map(|(time, _)| *time));
+        let waits = self.connections.iter().filter_map(|one| one.standing.waits_until());
+        let busy = busy.chain(again.map(|(time, _)| *time)).chain(waits);
         let busy = busy.filter(|&until| until > now && !self.stalled).min();
         let change = self.changes.front().map(|&(time, _)| time);
         [busy, change].into_iter().flatten().min()
@@ -236,13 +174,17 @@ impl Server {
             connection.then = Then::Close;
             return self.answer_again(place, &reply, net);
         }
+        if self.serve(place, net) {
+            return;
+        }
+        let connection = &mut self.connections[place];
         let can_write = connection.can_write(net);
         if can_write && (connection.requests.is_empty() || net.random.chance(500)) {
             connection.write_some(self.index, net);
             if connection.output.is_empty() {
                 self.finish(place, net);
             }
-        } else if !connection.requests.is_empty() && connection.then == Then::GoOn {
+        } else if connection.works() {
             let request = connection.requests.pop_front().expect("not empty");
             self.carry_out(place, request, net);
         } else if connection.can_read(net) {
@@ -251,10 +193,11 @@ impl Server {
     }
 
     fn can_act(&self, connection: &Connection, net: &Network) -> bool {
-        let works = connection.then == Then::GoOn && !connection.requests.is_empty();
+        let is_over = connection.standing.waits_until().is_some_and(|until| until <= net.now);
         net.now >= connection.busy_until
             && !self.stalled
-            && (works
+            && (connection.works()
+                || is_over
                 || connection.can_write(net)
                 || connection.can_read(net)
                 || connection.again.as_ref().is_some_and(|(time, _)| *time <= net.now))
@@ -325,8 +268,8 @@ impl Server {
 
     fn carry_out(&mut self, place: usize, request: Vec<Vec<u8>>, net: &mut Network) {
         self.requests += 1;
-        let mut findings = Vec::new();
         let connection = &mut self.connections[place];
+        let is_three = connection.said.is_three();
         let reply = match connection.said.hear(&request, &self.wanted) {
             Some(reply) => {
                 let is_alone = connection.requests.is_empty() && connection.input.is_empty();
@@ -334,30 +277,62 @@ impl Server {
                 reply
             }
             None => {
-                let reply = match self.speak(place, &request, net) {
-                    Some(reply) => reply,
-                    None => self.data.carry_out(&request, &mut findings),
-                };
-                let connection = &mut self.connections[place];
-                match connection.said.is_three() {
-                    true => {
-                        if net.happens(Fault::ServerPushes) {
-                            connection.output.extend(PUSH);
-                        }
-                        resp::in_resp3(&reply, &request[0])
-                    }
-                    false => reply,
+                if let Some(reply) = self.speak(place, &request, net) {
+                    let reply = resp::in_version(is_three, reply, &request[0]);
+                    net.ledger.carried_out(self.index, net.now, &request, &reply, Vec::new());
+                    return self.answer(place, &request, &reply, net);
                 }
+                let connection = &mut self.connections[place];
+                let heard = connection.standing.hear(&request, &mut self.data, net.now);
+                let Heard::Answered { reply, deeds } = heard else { return };
+                if is_three && net.happens(Fault::ServerPushes) {
+                    connection.output.extend(PUSH);
+                }
+                for Deed { request, reply, findings } in deeds {
+                    let reply = resp::in_version(is_three, reply, &request[0]);
+                    let request = self.data.for_ledger(request);
+                    net.ledger.carried_out(self.index, net.now, &request, &reply, findings);
+                }
+                resp::in_version(is_three, reply, &request[0])
             }
         };
+        self.answer(place, &request, &reply, net);
+        self.serve_waiting(net);
+    }
+
+    /// Answers those who wait for what has come, whoever has waited longest first.
+    fn serve_waiting(&mut self, net: &mut Network) {
+        let since = |place: &usize| self.connections[*place].standing.waits_since();
+        let mut waiting: Vec<usize> =
+            (0..self.connections.len()).filter(|place| since(place).is_some()).collect();
+        waiting.sort_by_key(since);
+        for link in waiting.iter().map(|&place| self.connections[place].link).collect::<Vec<_>>() {
+            // An answer may end connections, so that others have moved.
+            let place = self.connections.iter().position(|connection| connection.link == link);
+            if let Some(place) = place {
+                self.serve(place, net);
+            }
+        }
+    }
+
+    /// Answers a connection that waits, if there is something for it, or its time is over.
+    fn serve(&mut self, place: usize, net: &mut Network) -> bool {
+        let connection = &mut self.connections[place];
+        let reply = connection.standing.serve(&mut self.data, net.now);
+        let Some(reply) = reply else { return false };
+        let reply = resp::in_version(connection.said.is_three(), reply, b"");
+        self.answer(place, &[], &reply, net);
+        true
+    }
+
+    /// Answers what a connection has asked for, or does otherwise.
+    fn answer(&mut self, place: usize, request: &[Vec<u8>], reply: &[u8], net: &mut Network) {
         let planned = self.mischief.remove(&self.requests).filter(|_| !net.is_calm());
         let mischief = planned.or_else(|| Self::whim(net, reply.len()));
         match mischief {
-            None => self.connections[place].output.extend(&reply),
-            Some(mischief) => self.misbehave(place, mischief, &request, &reply, net),
+            None => self.connections[place].output.extend(reply),
+            Some(mischief) => self.misbehave(place, mischief, request, reply, net),
         }
-        let request = self.data.for_ledger(request);
-        net.ledger.carried_out(self.index, net.now, &request, &reply, findings);
         if self.connections[place].output.is_empty() {
             self.finish(place, net);
         }
@@ -516,7 +491,14 @@ impl Server {
 impl Connection {
     /// Whether it has received what it has not answered.
     fn is_asked(&self) -> bool {
-        !self.requests.is_empty() || !self.input.is_empty()
+        let waits = self.standing.waits_since().is_some();
+        waits || !self.requests.is_empty() || !self.input.is_empty()
+    }
+
+    /// Whether it has a request to carry out.
+    fn works(&self) -> bool {
+        let waits = self.standing.waits_since().is_some();
+        self.then == Then::GoOn && !self.requests.is_empty() && !waits
     }
 
     fn can_read(&self, net: &Network) -> bool {

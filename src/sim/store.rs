@@ -41,6 +41,22 @@ impl Store {
         }
     }
 
+    /// How often `key` was written to.
+    pub(super) fn changes_of(&self, key: &[u8]) -> u64 {
+        match self {
+            Self::Redis(data) => data.changes_of(key),
+            Self::Memcached(_) => 0,
+        }
+    }
+
+    /// Takes the first element of the list under `key`.
+    pub(super) fn pop(&mut self, key: &[u8]) -> Option<Vec<u8>> {
+        match self {
+            Self::Redis(data) => data.pop(key),
+            Self::Memcached(_) => None,
+        }
+    }
+
     /// Carries out a request, and answers it. What it finds under keys is added to `findings`.
     pub(super) fn carry_out(
         &mut self,

@@ -74,17 +74,7 @@ const ALL: &[&str] = &[];
 pub const GAPS: &[Gap] = &[
     Gap {
         libraries: &["redis-py 8", "node-redis 6"],
-        cases: &[
-            "connect",
-            "set_get",
-            "mget",
-            "pipeline",
-            "binary",
-            "large",
-            "password",
-            "wrong_password",
-            "user_and_password",
-        ],
+        cases: &["password", "wrong_password", "user_and_password"],
         missing: "`HELLO`",
     },
     Gap {
@@ -92,7 +82,7 @@ pub const GAPS: &[Gap] = &[
         cases: &["resp3"],
         missing: "`HELLO`",
     },
-    Gap { libraries: &["node-redis 5"], cases: &["resp2", "resp3"], missing: "`HELLO`" },
+    Gap { libraries: &["node-redis 5"], cases: &["resp3"], missing: "`HELLO`" },
     Gap { libraries: &["ioredis 6"], cases: &["resp3"], missing: "`HELLO`" },
     Gap {
         libraries: &["ioredis 5", "ioredis 6"],
@@ -107,6 +97,10 @@ pub const GAPS: &[Gap] = &[
             "wrong_password",
             "user_and_password",
             "resp2",
+            "transaction",
+            "watch",
+            "blocking_pop",
+            "blocking_pop_times_out",
         ],
         missing: "`INFO`",
     },
@@ -144,13 +138,6 @@ pub const GAPS: &[Gap] = &[
         libraries: &["StackExchange.Redis 3"],
         cases: &["handshake", "password"],
         missing: "`SUBSCRIBE`, `PSUBSCRIBE`",
-    },
-    Gap { libraries: ALL, cases: &["transaction"], missing: "`MULTI`" },
-    Gap { libraries: ALL, cases: &["watch"], missing: "`WATCH`" },
-    Gap {
-        libraries: ALL,
-        cases: &["blocking_pop", "blocking_pop_times_out"],
-        missing: "`BLPOP`, `BRPOP`",
     },
     Gap {
         libraries: ALL,

@@ -16,6 +16,7 @@ mod rooms;
 mod scenarios;
 mod scribe;
 mod scripts;
+mod stateful;
 mod subscribers;
 mod swarm;
 mod tally;
@@ -121,7 +122,7 @@ fn plot(seed: u64) -> Option<scenarios::Scenario> {
 const SEEDS: u64 = 10_000;
 
 /// With as many, every kind of fault has come up.
-const ENOUGH_SEEDS: u64 = 2_000;
+const ENOUGH_SEEDS: u64 = 5_000;
 
 /// The fingerprints of some seeds: worlds put together by chance, and scenarios.
 const KNOWN: [(u64, u64); 6] = [

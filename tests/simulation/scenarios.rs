@@ -17,6 +17,7 @@ use crate::names;
 use crate::races;
 use crate::rooms;
 use crate::scripts;
+use crate::stateful;
 use crate::subscribers;
 use crate::tally::Tally;
 use crate::world::{Finished, World};
@@ -64,6 +65,11 @@ pub const ALL: &[Scenario] = named![
     races::last_words_to_a_client_that_does_nothing_have_an_end,
     rooms::only_so_many_clients_are_let_in,
     rooms::a_listener_leads_to_its_own_pool,
+    stateful::nobody_comes_between_the_requests_of_a_transaction,
+    stateful::a_watched_key_is_seen_to_change_and_no_other,
+    stateful::what_is_pushed_is_given_to_one_who_waits,
+    stateful::what_was_watched_is_lost_with_its_server,
+    stateful::a_server_dies_in_the_middle_of_everything,
     errands::an_early_error_leaves_each_reply_where_it_belongs,
     errands::a_reply_to_another_question_is_given_to_nobody,
     errands::a_flush_reaches_every_server,

@@ -28,6 +28,7 @@ use crate::proxy::pools::Pools;
 use crate::proxy::reject;
 use crate::proxy::reply::Writer;
 use crate::proxy::source::Source;
+use crate::proxy::transaction;
 use crate::token::Key;
 
 use arguments::Arguments;
@@ -248,7 +249,7 @@ fn reset(asked: Asked<'_, '_>) {
         source
     };
     pools.unsubscribe_all(account);
-    pools.forsake(account);
+    transaction::discard(pools, account);
     account.version = RespVersion::Two;
     account.authenticated = pools.pools[account.pool as usize].setup.password.is_none();
     account.identity.database = 0;

@@ -198,7 +198,7 @@ fn open_stream(
     }
     if !pools.pools[pool as usize].setup.private.take() {
         // What nobody has is in nobody's way.
-        if let Some(oldest) = pools.pools[pool as usize].kept.first().copied() {
+        if let Some(oldest) = pools.pools[pool as usize].kept.first().map(|kept| kept.key) {
             pools.close_server(oldest);
         }
         if !pools.pools[pool as usize].setup.private.take() {

@@ -1,0 +1,238 @@
+//! Transactions, watched keys and waits, to the byte and to the moment.
+
+use super::*;
+use crate::limits::PRIVATE_KEPT_TIME;
+use crate::proto::RespVersion;
+use crate::proxy::watch::Watch;
+
+/// A proxy and a client of it, whose key `a` is on one server.
+fn one_client(limits: Limits) -> (Proxy, Key) {
+    let mut proxy = proxy(limits);
+    let client = proxy.on_accept(0);
+    (proxy, client)
+}
+
+fn said(proxy: &mut Proxy, client: Key) -> String {
+    proxy.run_ready(at(1));
+    let output = proxy.take_output(client).map(|output| output.to_vec()).unwrap_or_default();
+    String::from_utf8(output).expect("text").replace("\r\n", " ")
+}
+
+fn asked(proxy: &mut Proxy, server: Key) -> String {
+    let output = proxy.take_output(server).map(|output| output.to_vec()).unwrap_or_default();
+    String::from_utf8(output).expect("text").replace("\r\n", " ")
+}
+
+/// The only connection that is asked for by now, connected.
+fn connected(proxy: &mut Proxy) -> Key {
+    let servers = connect_all(proxy);
+    assert_eq!(servers.len(), 1);
+    servers[0]
+}
+
+/// A client that watches `a`, and the connection on which it does.
+fn watching(proxy: &mut Proxy) -> (Key, Key) {
+    let client = proxy.on_accept(0);
+    receive(proxy, client, b"WATCH a\r\n");
+    let server = connected(proxy);
+    assert_eq!(asked(proxy, server), "*2 $5 WATCH $1 a ");
+    receive(proxy, server, b"+OK\r\n");
+    assert_eq!(said(proxy, client), "+OK ");
+    (client, server)
+}
+
+#[test]
+fn a_transaction_is_sent_as_one_run_and_its_last_reply_is_the_clients() {
+    let (mut proxy, client) = one_client(Limits::default());
+    let other = proxy.on_accept(0);
+    receive(&mut proxy, client, b"MULTI\r\nGET a\r\n");
+    receive(&mut proxy, other, b"GET a\r\n");
+    receive(&mut proxy, client, b"*2\r\n$4\r\nINCR\r\n$1\r\na\r\nexec\r\nGET a\r\n");
+    assert_eq!(said(&mut proxy, client), "+OK +QUEUED +QUEUED ");
+    assert_eq!(proxy.holdings().input_bytes, 0);
+    let server = connected(&mut proxy);
+    let get = "*2 $3 GET $1 a ";
+    let run = format!("*1 $5 MULTI {get}*2 $4 INCR $1 a *1 $4 EXEC ");
+    assert_eq!(asked(&mut proxy, server), format!("{get}{run}{get}"));
+    receive(&mut proxy, server, b"$1\r\n1\r\n+OK\r\n+QUEU");
+    receive(&mut proxy, server, b"ED\r\n+QUEUED\r\n*2\r\n$1\r\n1\r\n:");
+    receive(&mut proxy, server, b"2\r\n$1\r\n2\r\n");
+    assert_eq!(said(&mut proxy, other), "$1 1 ");
+    assert_eq!(said(&mut proxy, client), "*2 $1 1 :2 $1 2 ");
+    assert_eq!(proxy.holdings().waiting, 0);
+}
+
+#[test]
+fn what_is_held_is_counted_and_dropped_with_its_client() {
+    let (mut proxy, client) = one_client(Limits::default());
+    receive(&mut proxy, client, b"MULTI\r\n*2\r\n$3\r\nGET\r\n$1\r\na\r\n");
+    assert_eq!(proxy.holdings().input_bytes, 20);
+    proxy.on_end(at(1), client);
+    assert_eq!(said(&mut proxy, client), "+OK +QUEUED ");
+    proxy.on_sent(at(1), client, 5 + 9);
+    assert!(wants(&mut proxy).contains(&Want::Close(client)));
+    assert_eq!(proxy.holdings().input_bytes, 0);
+}
+
+#[test]
+fn a_transaction_ends_at_its_limits() {
+    let limits = Limits { transaction_requests_max: 2, ..Limits::default() };
+    let bytes = Limits { transaction_bytes_max: 40, ..Limits::default() };
+    for limits in [limits, bytes] {
+        let (mut proxy, client) = one_client(limits);
+        receive(&mut proxy, client, b"MULTI\r\nGET a\r\nGET a\r\n");
+        assert_eq!(said(&mut proxy, client), "+OK +QUEUED +QUEUED ");
+        receive(&mut proxy, client, b"GET a\r\nGET a\r\nEXEC\r\nEXEC\r\n");
+        assert_eq!(
+            said(&mut proxy, client),
+            "-ERR the transaction is too large for the proxy +QUEUED \
+             -EXECABORT Transaction discarded because of previous errors. \
+             -ERR EXEC without MULTI "
+        );
+        assert!(connect_all(&mut proxy).is_empty(), "no server is asked");
+    }
+}
+
+#[test]
+fn a_run_that_fails_is_one_error() {
+    let (mut proxy, client) = one_client(Limits::default());
+    receive(&mut proxy, client, b"MULTI\r\nGET a\r\nGET a\r\nEXEC\r\nPING\r\n");
+    let server = connected(&mut proxy);
+    asked(&mut proxy, server);
+    receive(&mut proxy, server, b"+OK\r\n+QUEUED\r\n");
+    proxy.on_end(at(1), server);
+    assert_eq!(said(&mut proxy, client), "+OK +QUEUED +QUEUED -ERR unknown +PONG ");
+}
+
+#[test]
+fn a_transaction_whose_watch_is_lost_says_nothing_in_the_clients_words() {
+    for (version, nothing) in [(RespVersion::Two, "*-1 "), (RespVersion::Three, "_ ")] {
+        let mut proxy = proxy(Limits::default());
+        let (client, server) = watching(&mut proxy);
+        proxy.on_end(at(1), server);
+        proxy.clients.find_mut(client).expect("here").account.version = version;
+        receive(&mut proxy, client, b"WATCH a\r\nMULTI\r\nGET a\r\nEXEC\r\nMULTI\r\nEXEC\r\n");
+        let replies = format!("+OK +OK +QUEUED {nothing}+OK *0 ");
+        assert_eq!(said(&mut proxy, client), replies);
+    }
+}
+
+#[test]
+fn who_speaks_another_version_by_now_watches_nothing_any_more() {
+    let mut proxy = proxy(Limits::default());
+    let (client, server) = watching(&mut proxy);
+    proxy.clients.find_mut(client).expect("here").account.version = RespVersion::Three;
+    receive(&mut proxy, client, b"MULTI\r\nGET a\r\nEXEC\r\n");
+    assert_eq!(said(&mut proxy, client), "+OK +QUEUED _ ");
+    assert!(wants(&mut proxy).contains(&Want::Close(server)));
+}
+
+#[test]
+fn a_refused_watch_is_none_and_its_connection_is_kept() {
+    let (mut proxy, client) = one_client(Limits::default());
+    receive(&mut proxy, client, b"WATCH a\r\n");
+    let server = connected(&mut proxy);
+    asked(&mut proxy, server);
+    receive(&mut proxy, server, b"-LOADING soon\r\n");
+    assert_eq!(said(&mut proxy, client), "-LOADING soon ");
+    let account = &proxy.clients.find(client).expect("here").account;
+    assert_eq!((account.transaction.watch, account.private), (Watch::Nothing, None));
+    assert!(proxy.pools.is_kept(server));
+}
+
+#[test]
+fn a_server_that_does_not_forget_loses_the_connection() {
+    for (end, reply) in
+        [("UNWATCH", "-ERR no"), ("MULTI\r\nEXEC", "+OK\r\n-ERR EXEC without MULTI")]
+    {
+        let mut proxy = proxy(Limits::default());
+        let (client, server) = watching(&mut proxy);
+        receive(&mut proxy, client, format!("{end}\r\n").as_bytes());
+        // The rest waits until what came before is sent: nothing is owed before EXEC.
+        asked(&mut proxy, server);
+        receive(&mut proxy, server, format!("{reply}\r\n").as_bytes());
+        assert!(wants(&mut proxy).contains(&Want::Close(server)), "{end}");
+    }
+}
+
+#[test]
+fn a_kept_connection_is_closed_after_a_while() {
+    let mut proxy = proxy(Limits::default());
+    let (client, server) = watching(&mut proxy);
+    receive(&mut proxy, client, b"UNWATCH\r\n");
+    asked(&mut proxy, server);
+    receive(&mut proxy, server, b"+OK\r\n");
+    wants(&mut proxy);
+    let used = |proxy: &Proxy| proxy.pools.pools[0].setup.private.used();
+    assert_eq!(used(&proxy), 1);
+    proxy.on_tick(at(PRIVATE_KEPT_TIME.as_secs()));
+    assert!(wants(&mut proxy).is_empty());
+    proxy.on_tick(at(1 + PRIVATE_KEPT_TIME.as_secs()));
+    assert_eq!(wants(&mut proxy), [Want::Close(server)]);
+    assert_eq!(used(&proxy), 0);
+}
+
+#[test]
+fn a_wait_has_its_own_deadline_once_connected_and_the_next_request_has_not() {
+    let second = Duration::from_secs(1);
+    for (wait, deadline) in [("5", Some(6)), ("0", None), ("x", Some(1))] {
+        let (mut proxy, client) = one_client(Limits::default());
+        proxy.pools.pools[0].setup.timeout = Some(second);
+        receive(&mut proxy, client, format!("BLPOP a {wait}\r\nWATCH a\r\n").as_bytes());
+        let server = connect_within(&mut proxy, second);
+        let left = |proxy: &Proxy| proxy.receive_within(at(1), server).expect("a timeout");
+        assert_eq!(left(&proxy), deadline.map_or(second, Duration::from_secs), "{wait}");
+        asked(&mut proxy, server);
+        proxy.on_deadline(at(1), server);
+        receive(&mut proxy, server, b"*-1\r\n");
+        assert_eq!(said(&mut proxy, client), "*-1 ");
+        assert_eq!(asked(&mut proxy, server), "*2 $5 WATCH $1 a ", "on the same connection");
+        assert_eq!(left(&proxy), second);
+        proxy.on_deadline(at(2), server);
+        assert_eq!(said(&mut proxy, client), "-ERR Connection timed out ");
+    }
+}
+
+/// The only connection that is asked for, connected; the connect has so long.
+fn connect_within(proxy: &mut Proxy, limit: Duration) -> Key {
+    let wanted = wants(proxy);
+    let [Want::Connect { key, within: Some(within) }, ..] = wanted[..] else {
+        panic!("{wanted:?}");
+    };
+    assert_eq!(within, limit);
+    assert_eq!(proxy.receive_within(at(1), key), Some(limit), "also for who waits for ever");
+    proxy.on_connected(at(1), key, Ok(()));
+    key
+}
+
+#[test]
+fn who_waits_and_leaves_takes_the_connection_along() {
+    for leave in [Proxy::on_end, |proxy: &mut Proxy, now, key| {
+        proxy.on_error(now, key, Errno(libc::ECONNRESET));
+    }] {
+        let (mut proxy, client) = one_client(Limits::default());
+        receive(&mut proxy, client, b"PING\r\nBLPOP a 0\r\nSET a 1\r\n");
+        assert_eq!(said(&mut proxy, client), "+PONG ");
+        proxy.on_sent(at(1), client, 7);
+        let server = connected(&mut proxy);
+        asked(&mut proxy, server);
+        leave(&mut proxy, at(1), client);
+        let wants = wants(&mut proxy);
+        assert!(wants.contains(&Want::Close(server)) && wants.contains(&Want::Close(client)));
+        assert_eq!(proxy.pools.pools[0].setup.private.used(), 0);
+        proxy.run_ready(at(1));
+        assert_eq!((proxy.holdings().in_flight, proxy.holdings().input_bytes), (0, 0));
+    }
+}
+
+#[test]
+fn a_drain_ends_the_waits_that_are_and_those_to_come() {
+    let (mut proxy, client) = one_client(Limits::default());
+    receive(&mut proxy, client, b"BLPOP a 0\r\nBLPOP a 0\r\n");
+    let server = connected(&mut proxy);
+    proxy.drain(at(1));
+    assert!(wants(&mut proxy).contains(&Want::Close(server)));
+    let said = said(&mut proxy, client);
+    assert_eq!(said.matches("-UNBLOCKED ").count(), 2, "{said}");
+    assert!(connect_all(&mut proxy).is_empty(), "nobody waits any more");
+}
