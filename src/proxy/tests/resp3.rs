@@ -26,7 +26,7 @@ fn agreed(proxy: &mut Proxy, client: Key) -> Key {
     receive(proxy, server, AGREED);
     assert_eq!(sent(proxy, server), PING);
     receive(proxy, server, b"+PONG\r\n");
-    assert!(sent(proxy, client).starts_with(b"%3\r\n"));
+    assert!(sent(proxy, client).starts_with(b"%7\r\n"));
     server
 }
 
@@ -59,7 +59,7 @@ fn a_client_speaks_resp3_once_a_server_does() {
     receive(&mut proxy, server, b"+PON");
     receive(&mut proxy, server, b"G\r\n");
     let answer = sent(&mut proxy, client);
-    assert!(answer.starts_with(b"%3\r\n"), "{}", answer.escape_ascii());
+    assert!(answer.starts_with(b"%7\r\n"), "{}", answer.escape_ascii());
     assert!(memchr::memmem::find(&answer, b"$5\r\n7.2.4\r\n").is_some(), "its version is told");
     let (server, request) = asked(&mut proxy, client, b"");
     assert!([HELLO_3, GET_A].contains(&&request[..]), "{}", request.escape_ascii());
@@ -77,9 +77,9 @@ fn versions_do_not_share_connections() {
     receive(&mut proxy, second, b"_\r\n");
     assert_eq!(sent(&mut proxy, other), b"-ERR Invalid argument\r\n");
     receive(&mut proxy, client, HELLO_2);
-    assert!(sent(&mut proxy, client).starts_with(b"*6\r\n"));
+    assert!(sent(&mut proxy, client).starts_with(b"*14\r\n"));
     receive(&mut proxy, other, HELLO_3);
-    assert!(sent(&mut proxy, other).starts_with(b"%3\r\n"), "it is known by now");
+    assert!(sent(&mut proxy, other).starts_with(b"%7\r\n"), "it is known by now");
 }
 
 #[test]
@@ -95,7 +95,7 @@ fn a_change_of_version_waits_for_what_was_asked_before() {
     assert_eq!(sent(&mut proxy, client), b"$-1\r\n");
     proxy.run_ready(at(1));
     let rest = sent(&mut proxy, client);
-    assert!(rest.starts_with(b"%3\r\n") && rest.ends_with(b"+PONG\r\n"), "{rest:?}");
+    assert!(rest.starts_with(b"%7\r\n") && rest.ends_with(b"+PONG\r\n"), "{rest:?}");
 }
 
 #[test]
@@ -149,7 +149,7 @@ fn who_refused_is_asked_again_after_a_while_and_no_other() {
     receive(&mut proxy, server, AGREED);
     sent(&mut proxy, server);
     receive(&mut proxy, server, b"+PONG\r\n");
-    assert!(sent(&mut proxy, client).starts_with(b"%3\r\n"));
+    assert!(sent(&mut proxy, client).starts_with(b"%7\r\n"));
 }
 
 #[test]
@@ -204,7 +204,7 @@ fn a_client_that_goes_while_it_waits_leaves_an_agreement_behind() {
     receive(&mut proxy, server, b"+PONG\r\n");
     let next = proxy.on_accept(0);
     receive(&mut proxy, next, HELLO_3);
-    assert!(sent(&mut proxy, next).starts_with(b"%3\r\n"));
+    assert!(sent(&mut proxy, next).starts_with(b"%7\r\n"));
 }
 
 #[test]
@@ -216,7 +216,7 @@ fn a_client_with_a_connection_of_its_own_keeps_its_version() {
     receive(&mut proxy, client, HELLO_3);
     assert!(sent(&mut proxy, client).starts_with(b"-ERR HELLO cannot change"));
     receive(&mut proxy, client, HELLO_2);
-    assert!(sent(&mut proxy, client).starts_with(b"*6\r\n"));
+    assert!(sent(&mut proxy, client).starts_with(b"*14\r\n"));
 }
 
 #[test]
