@@ -18,7 +18,7 @@ MUTANT_SEEDS ?= 10000
 ONLY ?=
 
 TEST_NEEDS := cc=build-essential git=git redis-server=redis-server redis-cli=redis-tools \
-	nutcracker=nutcracker memcached=memcached memccapable=libmemcached-tools
+	nutcracker=nutcracker memcached=memcached memccapable=libmemcached-tools flock=util-linux
 BENCH_NEEDS := $(TEST_NEEDS) redis-benchmark=redis-tools \
 	setpriv=util-linux
 
@@ -29,6 +29,7 @@ run:
 
 test:
 	@tests/tools/install.sh $(TEST_NEEDS)
+	@tests/tools/servers.sh
 	cargo test --locked --doc
 	@if command -v cargo-nextest >/dev/null 2>&1; then \
 		echo cargo nextest run --locked; cargo nextest run --locked; \

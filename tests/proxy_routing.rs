@@ -171,7 +171,7 @@ fn what_cannot_be_composed_over_servers_is_refused() {
     let proxy = Proxy::start(&lines, &[]);
     let mut client = proxy.client();
     let (here, there) = (&keys_of(OVER_THREE, 1)[0], &keys_of(OVER_THREE, 2)[0]);
-    let refused: [&[&str]; 8] = [
+    let refused: [&[&str]; 15] = [
         &["RPOPLPUSH", here, there],
         &["SDIFF", here, there],
         &["SINTERSTORE", here, here, there],
@@ -180,6 +180,13 @@ fn what_cannot_be_composed_over_servers_is_refused() {
         &["ZUNIONSTORE", here, "2", here, there],
         &["LMOVE", here, there, "LEFT", "RIGHT"],
         &["COPY", here, there],
+        &["SORT", here, "LIMIT", "0", "1", "STORE", there],
+        &["SORT", here, "BY", "weight_*"],
+        &["SORT", here, "BY", "nosort", "GET", "#", "GET", "*"],
+        &["GEORADIUS", here, "0", "0", "1", "km", "COUNT", "1", "STOREDIST", there],
+        &["XREAD", "COUNT", "1", "STREAMS", here, there, "0", "0"],
+        &["LMPOP", "2", here, there, "LEFT"],
+        &["EVAL", "return 1", "2", here, there],
     ];
     for request in refused {
         let text = client.call(request).error_text();
@@ -191,6 +198,17 @@ fn what_cannot_be_composed_over_servers_is_refused() {
     client.call(&["SADD", &same[1], "b"]);
     let difference = Reply::Array(vec![Reply::bulk("a")]);
     assert_eq!(client.call(&["SDIFF", &same[0], &same[1]]), difference);
+    let sorted = ["SORT", &same[0], "BY", "nosort", "GET", "#", "ALPHA", "STORE", &same[2]];
+    assert_eq!(client.call(&sorted), Reply::Integer(2));
+    let encoding = client.call(&["object", "ENCODING", &same[2]]);
+    assert!(matches!(encoding, Reply::Bulk(_)), "{encoding:?}");
+    let streams = ["XADD", &same[3], "1-1", "field", "value"];
+    assert_eq!(client.call(&streams), Reply::bulk("1-1"));
+    let Reply::Array(read) = client.call(&["XREAD", "STREAMS", &same[3], &same[4], "0", "0"])
+    else {
+        panic!("no array")
+    };
+    assert_eq!(read.len(), 1);
     // Nothing of what was refused reached a server.
     for server in &servers {
         let Reply::Bulk(stats) = server.client().call(&["INFO", "commandstats"]) else {

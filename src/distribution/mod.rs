@@ -152,6 +152,20 @@ impl RoutingTable {
         Some(index as usize)
     }
 
+    /// The server of every key that `pattern` stands for, its first `*` being any text; the pattern
+    /// is a key itself if it has none. `None`: they are on several servers, or on none.
+    pub fn route_pattern(&self, pattern: &[u8], draw: u32) -> Option<usize> {
+        let Some(star) = memchr::memchr(b'*', pattern) else { return self.route(pattern, draw) };
+        // Only a tag that is whole before the star is that of every key.
+        let before = &pattern[..star];
+        let is_tagged = self.tag.is_some_and(|tag| tag.part(before).len() < before.len());
+        match &self.choice {
+            Choice::Only(_) => self.route(pattern, draw),
+            Choice::Ketama(_) | Choice::Modula(_) if is_tagged => self.route(before, draw),
+            Choice::Nobody | Choice::Random(_) | Choice::Ketama(_) | Choice::Modula(_) => None,
+        }
+    }
+
     fn value(&self, key: &[u8]) -> u32 {
         let part = self.tag.map_or(key, |tag| tag.part(key));
         if part.is_empty() { 0 } else { self.hash.hash(part) }
@@ -281,6 +295,25 @@ mod tests {
             assert_eq!(table.route(key, 2), Some(0));
             assert_eq!(table.route(key, u32::MAX), Some(2));
         }
+    }
+
+    #[test]
+    fn only_a_tag_before_the_star_says_where_a_pattern_leads() {
+        let braces = Some(HashTag { open: b'{', close: b'}' });
+        let of = |kind, ejected: &[bool]| {
+            RoutingTable::new(HashKind::Fnv1a64, braces, kind, &nodes(&[1, 1, 1]), ejected)
+        };
+        let whole = of(DistributionKind::Ketama, &[false; 3]);
+        let owner = whole.route(b"{tag}", 0);
+        for pattern in ["{tag}*", "w_{tag}_*", "{tag}*{b}", "{tag}"] {
+            assert_eq!(whole.route_pattern(pattern.as_bytes(), 0), owner, "{pattern}");
+        }
+        for pattern in ["*", "w_*", "*{tag}", "{*}", "{tag*}", "{}*", "{tag*"] {
+            assert_eq!(whole.route_pattern(pattern.as_bytes(), 0), None, "{pattern}");
+        }
+        let only = of(DistributionKind::Modula, &[true, false, true]);
+        assert_eq!(only.route_pattern(b"w_*", 0), Some(1));
+        assert_eq!(of(DistributionKind::Random, &[false; 3]).route_pattern(b"{tag}*", 0), None);
     }
 
     #[test]

@@ -107,7 +107,7 @@ fn place(
     source: Source<'_>,
 ) {
     let keys = request.keys;
-    if keys.count == 1 && keys.also == 0 {
+    if keys.count == 1 && keys.also == 0 && request.patterns.is_empty() {
         let number = pools.route(account.pool, &source, request.argument_range(keys.first));
         return forward_or_fail(pools, account, client, number, source);
     }
@@ -128,7 +128,9 @@ fn place(
         }
     }
     let first = routes.first().copied().filter(|_| all_live);
-    if first.is_none() || routes.iter().all(|&number| Some(number) == first) {
+    let is_one = routes.iter().all(|&number| Some(number) == first)
+        && pools.has_patterns(account.pool, request, &source, first);
+    if first.is_none() || is_one {
         forward_or_fail(pools, account, client, first, source);
     } else if command.split() == Split::No {
         pools.words.clear();

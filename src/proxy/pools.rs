@@ -6,7 +6,7 @@ use log::warn;
 
 use crate::io::{Address, Chain, Destination, Errno, KeepAlive};
 use crate::limits::{Limits, SPARE_CHAINS_MAX};
-use crate::proto::{Protocol, RespVersion};
+use crate::proto::{Protocol, Request, RespVersion};
 use crate::proxy::client::Account;
 use crate::proxy::figures::{add_tally, count_server_end};
 use crate::proxy::greeting::Greeting;
@@ -92,6 +92,24 @@ impl Pools {
         let key = source.slice(part, &mut self.scratch);
         let routing = &self.pools[pool as usize].setup.routing;
         routing.route(key, draw).map(|number| number as u32)
+    }
+
+    /// Whether every key that the patterns of a request stand for is on the server `number`. Those
+    /// of SORT name keys if there is a `*` in them; what follows `->` is a field of a hash.
+    pub(crate) fn has_patterns(
+        &mut self,
+        pool: u32,
+        request: &Request,
+        source: &Source<'_>,
+        number: Option<u32>,
+    ) -> bool {
+        let draw = self.draw();
+        let routing = &self.pools[pool as usize].setup.routing;
+        request.patterns.iter().all(|&index| {
+            let pattern = source.slice(request.argument_range(index), &mut self.scratch);
+            let owner = || routing.route_pattern(pattern, draw).map(|number| number as u32);
+            memchr::memchr(b'*', pattern).is_none() || owner() == number
+        })
     }
 
     /// Where requests without a key go: like twemproxy, to the server of a fixed key.

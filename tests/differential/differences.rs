@@ -39,11 +39,13 @@ use Pool::{Half, HalfMemcached, Memcached, Password, Redis};
 
 const UNKNOWN_OR_ARITY: &str = "a command it does not know, or a wrong number of arguments";
 const ACROSS: &str = "`SDIFF`, `PFCOUNT`, `RPOPLPUSH`, `EVAL`, … with keys on several servers";
+const SORTED: &str = "`SORT` with `BY`, `GET` or `STORE`, `GEORADIUS` with `STORE`, whose further \
+                      keys may be elsewhere";
 const MALFORMED: &str = "malformed requests";
 const MEMCACHED_LINE: &str = "a memcached line that is wrong, or unknown, or that a server refuses";
 const MEMCACHED_MORE: &str = "`gat`, `gats`, `stats`, `flush_all`, `verbosity` of memcached";
 
-const DIFFERENCES: [Difference; 28] = [
+const DIFFERENCES: [Difference; 29] = [
     Difference {
         row: UNKNOWN_OR_ARITY,
         to: Redis,
@@ -108,6 +110,14 @@ const DIFFERENCES: [Difference; 28] = [
         request: || words("EVAL x 2 1:item 0:item"),
         theirs: "*3|:0|*2|$-1|*0|$7|4:words| [one: eval x 2 1:item 0:item]",
         ours: "-CROSSSLOT Keys in request don't hash to the same server: 'eval' needs them on \
+               one, and a hash tag would keep them together|",
+    },
+    Difference {
+        row: SORTED,
+        to: Redis,
+        request: || words("SORT 1:item STORE 0:item"),
+        theirs: "*3|:0|*2|$-1|*0|$7|3:words| [one: sort 1:item STORE 0:item]",
+        ours: "-CROSSSLOT Keys in request don't hash to the same server: 'sort' needs them on \
                one, and a hash tag would keep them together|",
     },
     Difference {

@@ -1,5 +1,7 @@
 //! Parsers that are plainly right: they have all bytes before them, and take their time.
 
+#![allow(dead_code)]
+
 use ringcracker::limits::{ARGUMENTS_MAX, BULK_BYTES_MAX, REPLY_DEPTH_MAX};
 use ringcracker::proto::commands::{self, Command, Keys, Serve, Split};
 use ringcracker::proto::resp::BadReply;

@@ -1,6 +1,6 @@
-//! A real redis-server.
+//! A real redis-server, or a newer one, or Valkey.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
@@ -15,7 +15,15 @@ pub struct Redis {
     directory: TempDir,
     place: Place,
     options: Vec<String>,
+    program: PathBuf,
 }
+
+/// The machine's own redis-server, Redis 7.0 in Debian 12.
+pub const REDIS_7: &str = "redis-server";
+/// Redis 8.
+pub const REDIS_8: &str = "redis-8";
+/// Valkey 8.
+pub const VALKEY_8: &str = "valkey-8";
 
 enum Place {
     Tcp(Port),
@@ -43,14 +51,23 @@ impl Redis {
         Self::start_at(Place::Unix(PathBuf::new()), options)
     }
 
-    fn start_at(mut place: Place, options: &[&str]) -> Self {
+    /// One of the three above, on a free loopback port. What is not there yet is fetched.
+    pub fn start_program(program: &str) -> Self {
+        Self::start_program_at(path_of(program), Place::Tcp(Port::free()), &[])
+    }
+
+    fn start_at(place: Place, options: &[&str]) -> Self {
+        Self::start_program_at(PathBuf::from(REDIS_7), place, options)
+    }
+
+    fn start_program_at(program: PathBuf, mut place: Place, options: &[&str]) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         if let Place::Unix(path) = &mut place {
             *path = directory.path().join("redis.sock");
         }
         let options: Vec<String> = options.iter().map(|&word| word.to_owned()).collect();
-        let process = spawn(&place, &directory, &options);
-        let mut redis = Self { process, directory, place, options };
+        let process = spawn(&program, &place, &directory, &options);
+        let mut redis = Self { process, directory, place, options, program };
         redis.wait_until_it_answers();
         redis
     }
@@ -96,7 +113,7 @@ impl Redis {
 
     /// Starts it again after `kill`, empty, at the same place.
     pub fn restart(&mut self) {
-        self.process = spawn(&self.place, &self.directory, &self.options);
+        self.process = spawn(&self.program, &self.place, &self.directory, &self.options);
         self.wait_until_it_answers();
     }
 
@@ -123,8 +140,19 @@ impl Redis {
     }
 }
 
-fn spawn(place: &Place, directory: &TempDir, options: &[String]) -> Process {
-    let mut command = Command::new("redis-server");
+/// Where a program is. `tests/tools/servers.sh` knows what is there, and lets one run at a time.
+fn path_of(program: &str) -> PathBuf {
+    if program == REDIS_7 {
+        return PathBuf::from(program);
+    }
+    let project = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let fetched = Command::new(project.join("tests/tools/servers.sh")).status();
+    assert!(fetched.is_ok_and(|status| status.success()), "{program} could not be fetched");
+    project.join("target/servers").join(program)
+}
+
+fn spawn(program: &Path, place: &Place, directory: &TempDir, options: &[String]) -> Process {
+    let mut command = Command::new(program);
     command.args(["--save", "", "--appendonly", "no", "--daemonize", "no"]);
     command.args(["--bind", "127.0.0.1", "--logfile", "redis.log", "--maxclients", "4000"]);
     match place {

@@ -17,6 +17,10 @@ PACKAGES="redis-server redis-tools valkey-server valkey-tools
 
 cd "$(dirname "$0")/../.."
 target=$PWD/target/servers
+mkdir -p "$target"
+# Tests that run at the same time may each ask for them.
+exec 9>"$target/lock"
+flock 9
 [ ! -x "$target/redis-8" ] || [ ! -x "$target/valkey-8" ] || exit 0
 
 for program in apt-get dpkg dpkg-deb; do

@@ -1,0 +1,203 @@
+//! What becomes of each command, and the page that says so.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::fmt::Write;
+
+use ringcracker::proto::commands::{
+    self, Command, Keys, Local, Merge, Refusal, Serve, Split, Timeout,
+};
+use support::client::{Reply, command};
+use support::proxy::Proxy;
+use support::redis::{REDIS_8, Redis};
+
+/// The page, as it is in the tree.
+const PAGE: &str = include_str!("../docs/commands.md");
+
+/// What is planned and not served: `None` for what is.
+fn missing(command: &Command) -> Option<&'static str> {
+    if command.denied && command.serve == Serve::Forward {
+        return Some("commands that only an administrator should use");
+    }
+    match command.serve {
+        Serve::Forward | Serve::Split(_) | Serve::Script | Serve::Container => None,
+        Serve::Blocking(Timeout::Option) | Serve::Refused(_) => None,
+        Serve::Local(Local::Ping | Local::Quit | Local::Auth | Local::Line(_)) => None,
+        Serve::Local(_) => Some("commands about the connection"),
+        Serve::Everywhere(_) | Serve::Cursor => Some("commands over all servers"),
+        Serve::Transaction(_) => Some("transactions"),
+        Serve::Blocking(_) => Some("commands that wait at the server"),
+        Serve::Subscribe(_) => Some("subscriptions"),
+    }
+}
+
+#[test]
+fn what_is_not_served_is_refused_and_everything_else_is_not() {
+    let server = Redis::start_program(REDIS_8);
+    let proxy = Proxy::start(&[server.line()], &[]);
+    let mut client = proxy.client();
+    for command in commands::all() {
+        let mut words: Vec<_> = command.name.split('|').collect();
+        // Valkey's own; and what would end the connection.
+        let is_valkeys = command.name.starts_with("commandlog")
+            || ["script|show", "client|capa", "client|import-source"].contains(&command.name);
+        if is_valkeys && command.serve == Serve::Forward || command.name == "quit" {
+            continue;
+        }
+        words.resize((command.arity.unsigned_abs() as usize).max(words.len()), "1");
+        let reply = client.call(&words);
+        let is_refused = match &reply {
+            Reply::Error(text) => {
+                text.starts_with(b"ERR unknown command ")
+                    || text.starts_with(b"ERR unknown subcommand ")
+            }
+            _ => false,
+        };
+        let is_container = command.serve == Serve::Container;
+        let expected = match command.serve {
+            Serve::Refused(_) => true,
+            // With two words, the second of which is "1".
+            _ => missing(command).is_some() || is_container && words.len() > 1,
+        };
+        assert_eq!(is_refused, expected, "{words:?}: {reply:?}");
+    }
+    client.exchange(&command(&["PING"]), b"+PONG\r\n");
+}
+
+#[test]
+fn the_page_of_commands_is_current() {
+    let page = page();
+    if page != PAGE {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/target/commands.md");
+        std::fs::write(path, page).unwrap();
+        panic!("the table says otherwise: cp target/commands.md docs/commands.md");
+    }
+}
+
+const HEAD: &str = "\
+# Commands
+
+What the proxy makes of each command of Redis 7.0 to 8.0 and Valkey 8.1. This page is written by a
+test from the command table (`src/proto/commands/`), and the test fails when it is not current.
+
+A command whose keys are on several servers is answered with `-CROSSSLOT` unless it is among those
+that are composed: a hash tag keeps keys together. What a server does not know, it refuses itself.
+";
+
+fn page() -> String {
+    let mut page = String::from(HEAD);
+    let served = |command: &&Command| {
+        missing(command).is_none() && command.serve != Serve::Container && !command.denied
+    };
+    let list = |page: &mut String, title: &str, is_in: &dyn Fn(&Command) -> bool| {
+        let names: Vec<_> =
+            commands::all().iter().filter(served).filter(|row| is_in(row)).map(shown).collect();
+        assert!(!names.is_empty(), "{title}");
+        write!(page, "\n## {title}\n\n{}\n", wrapped(&names)).unwrap();
+    };
+    list(&mut page, "Forwarded to the server of their keys", &|row| {
+        let has_keys = !matches!(row.keys, Keys::None | Keys::BySubcommand);
+        has_keys && matches!(row.serve, Serve::Forward | Serve::Script | Serve::Blocking(_))
+    });
+    page.push_str("\n`XREAD` and `XREADGROUP` without `BLOCK`; scripts may have no keys.\n");
+    list(&mut page, "Forwarded to any server", &|row| {
+        matches!(row.keys, Keys::None | Keys::BySubcommand) && row.serve == Serve::Forward
+    });
+    list(&mut page, "Answered by the proxy", &|row| matches!(row.serve, Serve::Local(_)));
+
+    page.push_str("\n## Composed from the replies of several servers\n\n");
+    page.push_str("| command | the reply |\n|---|---|\n");
+    for row in commands::all().iter().filter(served) {
+        let Some(how) = composed(row) else { continue };
+        writeln!(page, "| {} | {how} |", shown(row)).unwrap();
+    }
+
+    page.push_str("\n## Not served yet\n\nThey are answered as an unknown command or subcommand.\n\n");
+    page.push_str("| what | commands |\n|---|---|\n");
+    let mut kinds: Vec<_> = commands::all().iter().filter_map(missing).collect();
+    kinds.sort_unstable();
+    kinds.dedup();
+    for kind in kinds {
+        let rows = commands::all().iter().filter(|row| missing(row) == Some(kind));
+        writeln!(page, "| {kind} | {} |", rows.map(shown).collect::<Vec<_>>().join(", ")).unwrap();
+    }
+
+    page.push_str("\n## Refused, and why\n\nThey are answered as an unknown command or subcommand.\n\n");
+    page.push_str("| because | commands |\n|---|---|\n");
+    for why in [
+        Refusal::Shared,
+        Refusal::OneServer,
+        Refusal::Replication,
+        Refusal::Cluster,
+        Refusal::Debugging,
+    ] {
+        let rows = commands::all().iter().filter(|row| row.serve == Serve::Refused(why));
+        let mut names: Vec<_> = rows.map(|row| family(row).unwrap_or_else(|| shown(row))).collect();
+        names.dedup();
+        let names = names.join(", ");
+        writeln!(page, "| {} | {names} |", why.reason()).unwrap();
+    }
+    page
+}
+
+/// How several replies become one.
+fn composed(command: &Command) -> Option<&'static str> {
+    match command.serve {
+        Serve::Split(Split::Sum) | Serve::Everywhere(Merge::Sum) => Some("the sum"),
+        Serve::Split(Split::Collect) => Some("the values, in the order of the keys"),
+        Serve::Split(Split::Ok) | Serve::Everywhere(Merge::Ok) => {
+            Some("`OK` when all servers say so")
+        }
+        Serve::Everywhere(Merge::Same) => Some("the same of all servers"),
+        Serve::Everywhere(Merge::Concat) => Some("all elements, server by server"),
+        Serve::Everywhere(Merge::And) => Some("1 where all servers say 1"),
+        Serve::Everywhere(Merge::SumPairs) => Some("the sum for each name"),
+        Serve::Everywhere(Merge::Any) => Some("that of the first server without an error"),
+        Serve::Everywhere(Merge::One) => Some("that of a server which has something to say"),
+        Serve::Cursor => Some("one server after the other; the cursor says which"),
+        Serve::Split(Split::No | Split::Values | Split::All | Split::Silence)
+        | Serve::Forward
+        | Serve::Local(_)
+        | Serve::Transaction(_)
+        | Serve::Blocking(_)
+        | Serve::Subscribe(_)
+        | Serve::Script
+        | Serve::Container
+        | Serve::Refused(_) => None,
+    }
+}
+
+/// `CLUSTER …` for a command of two words if all that begin with the first are served alike.
+fn family(command: &Command) -> Option<String> {
+    let (first, _) = command.name.split_once('|')?;
+    let mut rows =
+        commands::all().iter().filter(|row| row.name != first && row.first_word() == first);
+    let is_alike = rows.all(|row| row.serve == command.serve);
+    is_alike.then(|| format!("`{} …`", first.to_ascii_uppercase()))
+}
+
+fn shown(command: &Command) -> String {
+    format!("`{}`", command.name.to_ascii_uppercase().replace('|', " "))
+}
+
+/// Names with commas between them, in lines of at most 100 characters.
+fn wrapped(names: &[String]) -> String {
+    let mut text = String::new();
+    let mut width = 0;
+    for (index, name) in names.iter().enumerate() {
+        let end = if index + 1 == names.len() { "" } else { "," };
+        if width + name.len() + 2 > 100 {
+            text.push('\n');
+            width = 0;
+        } else if index > 0 {
+            text.push(' ');
+            width += 1;
+        }
+        text.push_str(name);
+        text.push_str(end);
+        width += name.len() + end.len();
+    }
+    text
+}
