@@ -31,7 +31,7 @@ use ringcracker::io::{Address, Destination, Fd, WaitError};
 use ringcracker::limits::{DESCRIPTORS_RESERVED, FREE_BYTES_MAX, Limits};
 use ringcracker::logging::Log;
 use ringcracker::proto::Protocol;
-use ringcracker::proxy::{self, Ejecting, PoolSetup};
+use ringcracker::proxy::{self, Ejecting, Policy, PoolSetup};
 use ringcracker::ring::{self, CannotRun, Options, Uring};
 use ringcracker::sys::daemon::{self, Parent};
 use ringcracker::sys::sockets::{ListenOn, ListenOptions};
@@ -313,6 +313,7 @@ fn pool_setup(pool: &Pool) -> PoolSetup {
             // memcached has no databases, and twemproxy takes no notice of the key.
             config::Protocol::Memcache => 0,
         },
+        policy: Policy::new(&pool.commands),
         ejecting: pool.auto_eject_hosts.then_some(Ejecting { on_oom: pool.eject_on_oom }),
         ..PoolSetup::new(&pool.name, Arc::new(routing), servers.collect())
     }

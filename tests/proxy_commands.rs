@@ -18,9 +18,6 @@ const PAGE: &str = include_str!("../docs/commands.md");
 
 /// What is planned and not served: `None` for what is.
 fn missing(command: &Command) -> Option<&'static str> {
-    if command.denied && command.serve == Serve::Forward {
-        return Some("commands that only an administrator should use");
-    }
     match command.serve {
         Serve::Forward | Serve::Split(_) | Serve::Script | Serve::Container => None,
         Serve::Blocking(Timeout::Option) | Serve::Refused(_) => None,
@@ -52,6 +49,7 @@ fn what_is_not_served_is_refused_and_everything_else_is_not() {
             Reply::Error(text) => {
                 text.starts_with(b"ERR unknown command ")
                     || text.starts_with(b"ERR unknown subcommand ")
+                    || text.starts_with(b"NOPERM this proxy denies ")
             }
             _ => false,
         };
@@ -59,7 +57,7 @@ fn what_is_not_served_is_refused_and_everything_else_is_not() {
         let expected = match command.serve {
             Serve::Refused(_) => true,
             // With two words, the second of which is "1".
-            _ => missing(command).is_some() || is_container && words.len() > 1,
+            _ => missing(command).is_some() || command.denied || is_container && words.len() > 1,
         };
         assert_eq!(is_refused, expected, "{words:?}: {reply:?}");
     }
@@ -114,7 +112,14 @@ fn page() -> String {
         writeln!(page, "| {} | {how} |", shown(row)).unwrap();
     }
 
-    page.push_str("\n## Not served yet\n\nThey are answered as an unknown command or subcommand.\n\n");
+    page.push_str("\n## Denied unless a pool allows them\n\n");
+    page.push_str("The key `commands` of a pool says what its clients may say.\n\n");
+    let denied: Vec<_> = commands::all().iter().filter(|row| row.denied).map(shown).collect();
+    writeln!(page, "{}", wrapped(&denied)).unwrap();
+
+    page.push_str(
+        "\n## Not served yet\n\nThey are answered as an unknown command or subcommand.\n\n",
+    );
     page.push_str("| what | commands |\n|---|---|\n");
     let mut kinds: Vec<_> = commands::all().iter().filter_map(missing).collect();
     kinds.sort_unstable();
@@ -124,7 +129,9 @@ fn page() -> String {
         writeln!(page, "| {kind} | {} |", rows.map(shown).collect::<Vec<_>>().join(", ")).unwrap();
     }
 
-    page.push_str("\n## Refused, and why\n\nThey are answered as an unknown command or subcommand.\n\n");
+    page.push_str(
+        "\n## Refused, and why\n\nThey are answered as an unknown command or subcommand.\n\n",
+    );
     page.push_str("| because | commands |\n|---|---|\n");
     for why in [
         Refusal::Shared,

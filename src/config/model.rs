@@ -11,6 +11,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use super::access::Access;
+use super::commands::CommandRules;
 use crate::distribution::{DistributionKind, Node};
 use crate::hash::{HashKind, HashTag};
 use crate::io::{Address, Destination, KeepAlive};
@@ -69,6 +70,8 @@ pub struct Pool {
     /// Whether an ejected server has to answer a PING before it is used again. A key of our own;
     /// default false.
     pub server_probe: bool,
+    /// Which commands its clients may say. A key of our own.
+    pub commands: CommandRules,
     /// At least one, sorted by name as `distribution::server_order` does: the index of a server
     /// is part of how keys are shared out.
     pub servers: Vec<Server>,

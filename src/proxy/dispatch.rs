@@ -8,7 +8,7 @@ use crate::proto::{Form, Request};
 use crate::proxy::client::Account;
 use crate::proxy::pools::Pools;
 use crate::proxy::source::Source;
-use crate::proxy::{broadcast, fragment, local, reject, silent};
+use crate::proxy::{broadcast, fragment, local, policy, reject, renamed, silent};
 use crate::token::Key;
 
 /// Handles one whole request of a client. `source` is its bytes as they came.
@@ -40,10 +40,25 @@ fn decide(
     request: &Request,
     source: Source<'_>,
 ) {
+    if request.renamed {
+        return renamed::dispatch(pools, account, client, request, source);
+    }
+    serve(pools, account, client, request, source);
+}
+
+/// Handles a request whose bytes have the command's real name.
+pub(crate) fn serve(
+    pools: &mut Pools,
+    account: &mut Account,
+    client: Key,
+    request: &Request,
+    source: Source<'_>,
+) {
     account.barrier = false;
     if !account.authenticated && !local::is_for_strangers(request.command) {
         return local::say(pools, account, local::NO_AUTH, source);
     }
+    let Some(source) = policy::pass(pools, account, request, source) else { return };
     let Some(command) = request.command.filter(|command| is_served(command, request)) else {
         return refuse(pools, account, request, source);
     };
@@ -65,8 +80,7 @@ fn is_served(command: &Command, request: &Request) -> bool {
         Serve::Forward | Serve::Container if command.keys == Keys::BySubcommand => {
             request.arguments == 1
         }
-        Serve::Forward => !command.denied,
-        Serve::Split(_) | Serve::Script | Serve::Container => true,
+        Serve::Forward | Serve::Split(_) | Serve::Script | Serve::Container => true,
         Serve::Local(_) => true,
         Serve::Blocking(_) => request.timeout_at().is_none(),
         Serve::Everywhere(_)

@@ -29,10 +29,12 @@ mod listener;
 mod local;
 mod owed;
 mod pipeline;
+mod policy;
 mod pool;
 mod pools;
 mod private;
 mod reject;
+mod renamed;
 mod reply;
 mod server;
 mod silent;
@@ -49,6 +51,7 @@ pub use figures::layout;
 pub use health::{Ejecting, Sign, Vital};
 pub use holdings::Holdings;
 pub use listener::Occupancy;
+pub use policy::Policy;
 pub use pool::PoolSetup;
 pub use private::Quota;
 pub use reject::TOO_MANY_CLIENTS;
@@ -133,6 +136,7 @@ impl Proxy {
         let state = &mut self.pools.pools[pool as usize];
         let mut client = Client::new(pool, state.deal_lane(), state.setup.protocol);
         client.account.authenticated = state.setup.password.is_none();
+        client.input.parser.learn(state.setup.policy.names());
         self.clients.insert(client)
     }
 

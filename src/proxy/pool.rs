@@ -9,6 +9,7 @@ use crate::io::{Destination, KeepAlive};
 use crate::limits::PRIVATE_CONNECTIONS_MAX;
 use crate::proto::{Protocol, RespVersion};
 use crate::proxy::health::Ejecting;
+use crate::proxy::policy::Policy;
 use crate::proxy::private::Quota;
 use crate::token::Key;
 
@@ -37,6 +38,8 @@ pub struct PoolSetup {
     pub database: u32,
     /// How many private connections its clients may have, in all workers together.
     pub private: Arc<Quota>,
+    /// Which commands its clients may say.
+    pub policy: Policy,
     /// How servers are judged, if those that fail are left out; `None`: they never are.
     pub ejecting: Option<Ejecting>,
 }
@@ -61,6 +64,7 @@ impl PoolSetup {
             password: None,
             database: 0,
             private: Arc::new(Quota::new(PRIVATE_CONNECTIONS_MAX)),
+            policy: Policy::default(),
             ejecting: None,
         }
     }

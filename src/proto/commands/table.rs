@@ -11,7 +11,7 @@ mod whole;
 use crate::proto::commands::flags::*;
 use crate::proto::commands::{
     Categories, Command, Compare, Flags, Keys, Local, Merge, Refusal, Serve, Split, Subscribe,
-    Timeout, Transaction,
+    Timeout, Transaction, UNLISTED,
 };
 
 /// All rows: those with keys, then those about a server or a connection.
@@ -19,10 +19,11 @@ pub(super) static COMMANDS: [Command; keyed::ROWS.len() + whole::ROWS.len()] = {
     let mut all = [row("", 0, NONE, 0, 0); keyed::ROWS.len() + whole::ROWS.len()];
     let mut number = 0usize;
     while number < all.len() {
-        all[number] = match number.checked_sub(keyed::ROWS.len()) {
+        let row = match number.checked_sub(keyed::ROWS.len()) {
             None => keyed::ROWS[number],
             Some(number) => whole::ROWS[number],
         };
+        all[number] = Command { number: number as u16, ..row };
         number += 1;
     }
     all
@@ -88,6 +89,7 @@ const fn row(name: &'static str, arity: i16, keys: Keys, flags: u32, categories:
         serve: Serve::Forward,
         denied: false,
         compare: Compare::Exact,
+        number: UNLISTED,
     }
 }
 
