@@ -221,7 +221,7 @@ const fn words(name: &[u8]) -> (&[u8], &[u8]) {
 /// Where the search for a word begins, in as many bits; `None` for one that is no command's, being
 /// empty or too long. It looks at four bytes and the length, and at two bytes of the word before;
 /// `| 0x20` makes a letter lower case. The factor is one of some ten thousand that were tried, the
-/// one with the fewest collisions in this table: 1.1 looks per name, 3 at most. Any odd one is
+/// one with the fewest collisions in this table: 1.2 looks per name, 3 at most. Any odd one is
 /// correct.
 #[inline]
 const fn first_place(word: &[u8], before: &[u8], bits: u32) -> Option<usize> {
@@ -236,7 +236,7 @@ const fn first_place(word: &[u8], before: &[u8], bits: u32) -> Option<usize> {
     if let [first, .., last] = before {
         mixed ^= (*first as u32) << 8 ^ (*last as u32) << 20;
     }
-    Some((mixed.wrapping_mul(0x2f43_15af) >> (u32::BITS - bits)) as usize)
+    Some((mixed.wrapping_mul(0x1e0b_48ab) >> (u32::BITS - bits)) as usize)
 }
 
 #[cfg(test)]

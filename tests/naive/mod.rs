@@ -3,7 +3,7 @@
 #![allow(dead_code)]
 
 use ringcracker::limits::{ARGUMENTS_MAX, BULK_BYTES_MAX, REPLY_DEPTH_MAX};
-use ringcracker::proto::commands::{self, Command, Keys, Serve, Split};
+use ringcracker::proto::commands::{self, Command, Keys};
 use ringcracker::proto::resp::BadReply;
 use ringcracker::proto::{BadRequest, SPANS_ALWAYS};
 
@@ -222,10 +222,12 @@ fn request(mut arguments: Vec<Vec<u8>>) -> Seen {
     let count = arguments.len();
     let indexes = command.map(|command| keys(command, &arguments)).unwrap_or_default();
     let keys = indexes.iter().map(|&index| arguments[index].clone()).collect();
-    // The argument behind the last key of MSET is its value.
-    let is_pairs = |row: &Command| row.serve == Serve::Split(Split::Ok) || row.name == "msetnx";
-    let step = command.is_some_and(is_pairs);
-    let mut reach = indexes.last().map_or(0, |last| last + 1 + usize::from(step));
+    // What stands behind the last key of MSET belongs to it.
+    let step = match command.map(|command| command.keys) {
+        Some(Keys::Range { step, .. }) => usize::from(step),
+        _ => 1,
+    };
+    let mut reach = indexes.last().map_or(0, |last| last + step);
     // What is searched for words, and what ends with a timeout, is recorded whole.
     match command.map(|command| command.keys) {
         Some(Keys::Streams | Keys::Sort | Keys::Radius | Keys::Migrate) => reach = count,

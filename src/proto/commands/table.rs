@@ -6,6 +6,7 @@
 //! with the reason.
 
 mod keyed;
+mod modules;
 mod whole;
 
 use crate::proto::commands::flags::*;
@@ -14,20 +15,23 @@ use crate::proto::commands::{
     Timeout, Transaction, UNLISTED,
 };
 
-/// All rows: those with keys, then those about a server or a connection.
-pub(super) static COMMANDS: [Command; keyed::ROWS.len() + whole::ROWS.len()] = {
-    let mut all = [row("", 0, NONE, 0, 0); keyed::ROWS.len() + whole::ROWS.len()];
-    let mut number = 0usize;
-    while number < all.len() {
-        let row = match number.checked_sub(keyed::ROWS.len()) {
-            None => keyed::ROWS[number],
-            Some(number) => whole::ROWS[number],
-        };
-        all[number] = Command { number: number as u16, ..row };
-        number += 1;
+/// All rows: those with keys, those of modules, then those about a server or a connection.
+pub(super) static COMMANDS: [Command; COUNT] = {
+    let parts = [keyed::ROWS, modules::ROWS, whole::ROWS];
+    let mut all = [row("", 0, NONE, 0, 0); COUNT];
+    let (mut part, mut index, mut number) = (0, 0, 0);
+    while number < COUNT {
+        if index == parts[part].len() {
+            (part, index) = (part + 1, 0);
+            continue;
+        }
+        all[number] = Command { number: number as u16, ..parts[part][index] };
+        (index, number) = (index + 1, number + 1);
     }
     all
 };
+
+const COUNT: usize = keyed::ROWS.len() + modules::ROWS.len() + whole::ROWS.len();
 
 /// No keys.
 const NONE: Keys = Keys::None;
