@@ -49,9 +49,9 @@ const DIFFERENCES: [Difference; 29] = [
     Difference {
         row: UNKNOWN_OR_ARITY,
         to: Redis,
-        request: || [words("GET 1:item"), words("KEYS *")].concat(),
+        request: || [words("GET 1:item"), words("NOSUCH *")].concat(),
         theirs: "closed [one: get 1:item]",
-        ours: "$8|0:1:item|-ERR unknown command 'KEYS', with args beginning with: '*'| \
+        ours: "$8|0:1:item|-ERR unknown command 'NOSUCH', with args beginning with: '*'| \
                [one: get 1:item]",
     },
     Difference {
