@@ -145,7 +145,8 @@ fn keeps_the_connection(words: &[&str]) -> bool {
     )
 }
 
-/// Those of the table, those of the servers, and 200 that nobody knows.
+/// Those of the table, those of the servers, and 200 that nobody knows. Redis 8.0.2 dies of a
+/// FUNCTION FLUSH every now and then.
 fn names(servers: &[Redis]) -> BTreeSet<String> {
     let mut names: BTreeSet<String> =
         commands::all().iter().map(|command| command.name.to_owned()).collect();
@@ -163,5 +164,6 @@ fn names(servers: &[Redis]) -> BTreeSet<String> {
         (0..4).map(letter).collect::<String>()
     };
     names.extend((0..200).map(|number| format!("x{}{}", letters(number * 7919), number % 10)));
+    names.remove("function|flush");
     names
 }
