@@ -5,7 +5,7 @@
 # make bench                   against Debian's nutcracker; bench-quick for a first look
 # make sim N=100000            so many seeds of the simulation; SEED=7 replays one
 # make test-tiny-ring          the program's tests, on rings of 8 entries and 4 buffers
-# make test-long               test, and the simulation with many seeds
+# make test-long               test, every wrong request, and the simulation with many seeds
 # make mutants ONLY=ring       plants known mistakes, and says which tests find each
 
 SHELL := /bin/sh
@@ -69,6 +69,7 @@ test-tiny-ring:
 	echo RINGCRACKER_TEST_RING='$(RING)' cargo "$$@"; cargo "$$@"
 
 test-long: test
+	GOLDEN=all cargo test --locked --test golden
 	$(MAKE) sim N=100000
 
 mutants:

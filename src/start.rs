@@ -35,7 +35,7 @@ use ringcracker::io::{Destination, Fd, WaitError};
 use ringcracker::limits::{DESCRIPTORS_RESERVED, FREE_BYTES_MAX, Limits};
 use ringcracker::logging::{self, Log};
 use ringcracker::proto::Protocol;
-use ringcracker::proxy::{self, Ejecting, Facts, PoolSetup, Quota, Usage};
+use ringcracker::proxy::{self, Ejecting, Facts, Policy, PoolSetup, Quota, Usage};
 use ringcracker::ring::{self, CannotRun, Options, Uring};
 use ringcracker::sys::daemon::{self, Parent};
 use ringcracker::sys::{memory, process, signals, usage};
@@ -345,6 +345,7 @@ fn pool_setup(pool: &Pool) -> PoolSetup {
             config::Protocol::Memcache => 0,
         },
         private: Arc::new(Quota::new(pool.private_connections)),
+        policy: Policy::new(&pool.commands),
         ejecting: pool.auto_eject_hosts.then_some(Ejecting { on_oom: pool.eject_on_oom }),
         ..PoolSetup::new(&pool.name, Arc::new(routing), servers.collect())
     }

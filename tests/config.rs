@@ -130,6 +130,28 @@ fn empty_items_of_every_list_are_skipped() {
 }
 
 #[test]
+fn commands_are_allowed_denied_and_renamed() {
+    use ringcracker::config::{CommandRules, Modules, Which};
+    let pool = pool(
+        "commands:\n  allow: [FlushAll, ~, script flush]\n  deny: ['@dangerous', script]\n  \
+         rename: {Config: '', flushdb: Wipe}\n  modules: first_key",
+    );
+    let row = |name: &str| ringcracker::proto::commands::lookup(name.as_bytes()).unwrap();
+    let read = |text: &str| Which::read(text).unwrap();
+    let rename = vec![(row("config"), None), (row("flushdb"), Some("wipe".to_owned()))];
+    assert_eq!(
+        pool.commands,
+        CommandRules {
+            allow: vec![read("flushall"), read("script|flush")],
+            deny: vec![read("@dangerous"), read("script")],
+            rename,
+            modules: Modules::FirstKey,
+        }
+    );
+    assert_eq!(self::pool("").commands, CommandRules::default());
+}
+
+#[test]
 fn the_example_is_read() {
     let config = load("conf/nutcracker.yml");
     let [pool] = &config.pools[..] else { panic!("{config:?}") };

@@ -16,9 +16,6 @@ const PAGE: &str = include_str!("../docs/commands.md");
 
 /// What is planned and not served: `None` for what is.
 fn missing(command: &Command) -> Option<&'static str> {
-    if command.denied && command.serve == Serve::Forward {
-        return Some("commands that only an administrator should use");
-    }
     match command.serve {
         Serve::Forward | Serve::Split(_) | Serve::Script | Serve::Container => None,
         Serve::Transaction(_) | Serve::Blocking(_) | Serve::Refused(_) => None,
@@ -46,10 +43,12 @@ fn what_is_not_served_is_refused_and_everything_else_is_not() {
         let reply = client.call(&words);
         let text = if let Reply::Error(text) = &reply { &text[..] } else { b"" };
         let is_refused = text.starts_with(b"ERR unknown command ")
-            || text.starts_with(b"ERR unknown subcommand ");
+            || text.starts_with(b"ERR unknown subcommand ")
+            || text.starts_with(b"NOPERM this proxy denies ");
         // The second word of a container is "1" here, if it has one.
         let expected = matches!(command.serve, Serve::Refused(_))
             || missing(command).is_some()
+            || command.denied
             || command.serve == Serve::Container && words.len() > 1;
         assert_eq!(is_refused, expected, "{words:?}: {reply:?}");
         if command.name == "multi" {
@@ -112,6 +111,11 @@ fn page() -> String {
         let Some(how) = composed(row) else { continue };
         writeln!(page, "| {} | {how} |", shown(row)).unwrap();
     }
+
+    page.push_str("\n## Denied unless a pool allows them\n\n");
+    page.push_str("The key `commands` of a pool says what its clients may say.\n\n");
+    let denied: Vec<_> = commands::all().iter().filter(|row| row.denied).map(shown).collect();
+    writeln!(page, "{}", wrapped(&denied)).unwrap();
 
     page.push_str(
         "\n## Not served yet\n\nThey are answered as an unknown command or subcommand.\n\n",

@@ -7,6 +7,7 @@
 //!
 //! A value that is wrong is reported and its default goes on, so that the rest is checked too.
 
+mod commands;
 mod peers;
 
 use std::collections::{HashMap, HashSet};
@@ -169,6 +170,7 @@ impl<'d, 'f> Keys<'d, 'f> {
         let listen_place = listen_place.map(|entry| entry.node.place);
         let access = self.access(listen.as_ref().map(|listen| &listen.address));
         let redis = self.read("redis", value::boolean).unwrap_or(false);
+        let protocol = if redis { Protocol::Redis } else { Protocol::Memcache };
         let pool = Pool {
             name: self.pool.to_owned(),
             listen: listen.unwrap_or_else(nowhere),
@@ -180,7 +182,7 @@ impl<'d, 'f> Keys<'d, 'f> {
             client_connections: self
                 .read("client_connections", value::number)
                 .filter(|&connections| connections > 0),
-            protocol: if redis { Protocol::Redis } else { Protocol::Memcache },
+            protocol,
             access,
             tcpkeepalive: self.keep_alive(),
             reuseport: self.read("reuseport", value::boolean).unwrap_or(false),
@@ -199,6 +201,7 @@ impl<'d, 'f> Keys<'d, 'f> {
             private_connections: self
                 .read("private_connections", value::number)
                 .unwrap_or(PRIVATE_CONNECTIONS_MAX),
+            commands: self.commands(protocol),
             eject_on_oom: self.read("eject_on_oom", value::boolean).unwrap_or(false),
             servers: self.servers(),
         };
@@ -334,7 +337,7 @@ const SERVER_RETRY_TIMEOUT_MS: u64 = 30_000;
 const SERVER_FAILURE_LIMIT: u32 = 2;
 
 /// twemproxy's keys (`conf_commands` in `nc_conf.c`); then ours.
-const KEYS: [&str; 26] = [
+const KEYS: [&str; 27] = [
     "listen",
     "hash",
     "hash_tag",
@@ -355,6 +358,7 @@ const KEYS: [&str; 26] = [
     "eject_on_oom",
     "server_probe",
     "private_connections",
+    "commands",
     "servers",
     "tcpkeepidle",
     "tcpkeepintvl",

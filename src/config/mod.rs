@@ -6,6 +6,7 @@
 //!                                              value    one key
 //!                                              address  listen, servers
 //!                                              access   white_list, black_list
+//!                                              commands which commands clients may say
 //! ```
 //!
 //! What twemproxy reads is read the same. Quotes, lists in brackets and a leading `---` are
@@ -16,6 +17,7 @@
 mod access;
 mod address;
 mod check;
+mod commands;
 mod fault;
 mod model;
 mod outline;
@@ -29,6 +31,7 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 pub use access::{Access, Network};
+pub use commands::{CommandRules, Modules, Which};
 pub use fault::{Fault, Faults, Place};
 pub use model::{
     Config, Listen, ListenAddress, Pool, Protocol, ResolveError, Secret, Server, ServerAddress,

@@ -11,6 +11,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use super::access::Access;
+use super::commands::CommandRules;
 use crate::distribution::{DistributionKind, Node};
 use crate::hash::{HashKind, HashTag};
 use crate::io::{Address, Destination, KeepAlive};
@@ -72,6 +73,8 @@ pub struct Pool {
     /// Server connections that its clients may have to themselves, all workers together; with 0
     /// nobody may watch a key, or wait for one. A key of our own; default 1024.
     pub private_connections: u32,
+    /// Which commands its clients may say. A key of our own.
+    pub commands: CommandRules,
     /// At least one, sorted by name as `distribution::server_order` does: the index of a server
     /// is part of how keys are shared out.
     pub servers: Vec<Server>,

@@ -159,7 +159,7 @@ fn remedy(complaint: &str) -> &'static str {
     if complaint.contains("tab") {
         "spaces indent"
     } else {
-        "see how the line is indented, and quote a value with any of [ ] { } & * ! : # in it"
+        "see how the line is indented, and quote a value with any of [ ] { } & * ! : # @ in it"
     }
 }
 

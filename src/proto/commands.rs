@@ -1,12 +1,14 @@
 //! Which commands there are: the table's types, and how a name finds its row.
 
 mod flags;
+mod names;
 mod serve;
 mod table;
 
 use table::COMMANDS;
 
 pub use flags::{Categories, Flags};
+pub use names::Names;
 pub use serve::{Local, Merge, Refusal, Serve, Split, Subscribe, Timeout, Transaction};
 
 /// One command of Redis or memcached, as far as the proxy must know it.
@@ -31,6 +33,8 @@ pub struct Command {
     pub denied: bool,
     /// How far its reply through the proxy equals that of a server.
     pub compare: Compare,
+    /// Its place in `all()`; `UNLISTED` for one that is not there.
+    pub number: u16,
 }
 
 /// Where a command has its keys, as argument indexes; the name is argument 0.
@@ -84,6 +88,9 @@ pub enum Compare {
     /// Not at all, for this reason.
     Skip(&'static str),
 }
+
+/// The number of a command that is not in the table of Redis's.
+pub const UNLISTED: u16 = u16::MAX;
 
 /// Bytes of the longest word of a name that `lookup` looks at.
 pub const NAME_BYTES_MAX: usize = 24;
@@ -251,6 +258,13 @@ mod tests {
                 };
                 assert_eq!(found, Some(command));
             }
+        }
+    }
+
+    #[test]
+    fn every_row_knows_its_place() {
+        for (place, command) in all().iter().enumerate() {
+            assert_eq!(usize::from(command.number), place, "{}", command.name);
         }
     }
 

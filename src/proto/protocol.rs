@@ -1,5 +1,8 @@
 //! The protocol as a value: one file of pools may have both.
 
+use std::sync::Arc;
+
+use crate::proto::commands::Names;
 use crate::proto::resp::ReplyStep;
 use crate::proto::{Expected, Parsed, Request, memcache, resp};
 
@@ -55,6 +58,14 @@ impl RequestParser {
         match protocol {
             Protocol::Resp => Self::Resp(resp::RequestParser::new()),
             Protocol::Memcache => Self::Memcache(memcache::RequestParser::new()),
+        }
+    }
+
+    /// Gives it names of commands beside those of the table. memcached's have one each.
+    pub fn learn(&mut self, names: Option<Arc<Names>>) {
+        match self {
+            Self::Resp(parser) => parser.learn(names),
+            Self::Memcache(_) => {}
         }
     }
 

@@ -110,6 +110,8 @@ pub struct Request {
     /// Arguments by which further keys are found, each a pattern (BY and GET of SORT). Every one
     /// of them has its span.
     pub patterns: Vec<u32>,
+    /// Whether the command is called by a name that its pool gives it, which servers do not know.
+    pub renamed: bool,
     /// The argument behind BLOCK (XREAD); 0: there is none.
     pub(in crate::proto) block_at: u32,
     /// What may answer it.
@@ -157,6 +159,20 @@ impl Request {
         self.form
     }
 
+    /// The same request with another name, of which all bytes behind the name are the same.
+    pub fn with_name(&self, name: &str) -> Self {
+        let mut request = self.clone();
+        let before = self.bulk_range(0);
+        let head = 1 + digits(name.len()) + 2;
+        let end = before.start + head + name.len() + 2;
+        request.spans[0] = Span { offset: (before.start + head) as u32, len: name.len() as u32 };
+        for span in &mut request.spans[1..] {
+            span.offset = (span.offset as usize + end - before.end) as u32;
+        }
+        request.len = (self.len as usize + end - before.end) as u32;
+        request
+    }
+
     /// Where the payload of an argument lies, from the request's first byte.
     ///
     /// Panics when the argument has no span.
@@ -171,9 +187,13 @@ impl Request {
     /// Panics when the argument has no span.
     pub fn bulk_range(&self, index: u32) -> Range<usize> {
         let payload = self.argument_range(index);
-        let digits = payload.len().checked_ilog10().unwrap_or(0) as usize + 1;
-        payload.start - (1 + digits + 2)..payload.end + 2
+        payload.start - (1 + digits(payload.len()) + 2)..payload.end + 2
     }
+}
+
+/// How many digits a number has.
+fn digits(number: usize) -> usize {
+    number.checked_ilog10().unwrap_or(0) as usize + 1
 }
 
 /// How a client broke the protocol. Redis's faults have Redis's words (`networking.c` of 7.0);
@@ -310,6 +330,22 @@ mod tests {
             words(BadRequest::InvalidCount).unwrap(),
             b"Protocol error: invalid multibulk length"
         );
+    }
+
+    #[test]
+    fn another_name_moves_what_is_behind_it() {
+        let whole = |bytes: &[u8]| {
+            let mut parser = crate::proto::resp::RequestParser::new();
+            let parsed = parser.parse(bytes);
+            assert_eq!(parsed, Parsed::Request { end: bytes.len() });
+            parser.request().clone()
+        };
+        let short = whole(b"*3\r\n$3\r\nget\r\n$1\r\nk\r\n$0\r\n\r\n");
+        let long = whole(b"*3\r\n$10\r\nsubstitute\r\n$1\r\nk\r\n$0\r\n\r\n");
+        for (from, name, to) in [(&short, "substitute", &long), (&long, "get", &short)] {
+            let named = from.with_name(name);
+            assert_eq!((named.spans, named.len), (to.spans.clone(), to.len));
+        }
     }
 
     #[test]

@@ -9,7 +9,8 @@ use crate::proxy::client::Account;
 use crate::proxy::pools::Pools;
 use crate::proxy::source::Source;
 use crate::proxy::{
-    blocking, broadcast, fragment, local, reject, scan, scripts, silent, subscribe, transaction,
+    blocking, broadcast, fragment, local, policy, reject, renamed, scan, scripts, silent,
+    subscribe, transaction,
 };
 use crate::token::Key;
 
@@ -42,10 +43,25 @@ fn decide(
     request: &Request,
     source: Source<'_>,
 ) {
+    if request.renamed {
+        return renamed::dispatch(pools, account, client, request, source);
+    }
+    serve(pools, account, client, request, source);
+}
+
+/// Handles a request whose bytes have the command's real name.
+pub(crate) fn serve(
+    pools: &mut Pools,
+    account: &mut Account,
+    client: Key,
+    request: &Request,
+    source: Source<'_>,
+) {
     account.barrier = false;
     if !account.authenticated && !local::is_for_strangers(request.command) {
         return local::say(pools, account, local::NO_AUTH, source);
     }
+    let Some(source) = policy::pass(pools, account, request, source) else { return };
     let Some(command) = request.command.filter(|command| is_served(command, request)) else {
         return refuse(pools, account, request, source);
     };
@@ -62,10 +78,10 @@ fn decide(
     if transaction::is_for_later(account, command) {
         return transaction::hold(pools, account, command, request, source);
     }
-    serve(pools, account, client, command, request, source);
+    carry_out(pools, account, client, command, request, source);
 }
 
-fn serve(
+fn carry_out(
     pools: &mut Pools,
     account: &mut Account,
     client: Key,
@@ -104,8 +120,7 @@ fn is_served(command: &Command, request: &Request) -> bool {
         Serve::Forward | Serve::Container if command.keys == Keys::BySubcommand => {
             request.arguments == 1
         }
-        Serve::Forward => !command.denied,
-        Serve::Split(_) | Serve::Script | Serve::Container => true,
+        Serve::Forward | Serve::Split(_) | Serve::Script | Serve::Container => true,
         Serve::Local(_) | Serve::Everywhere(_) | Serve::Cursor => true,
         Serve::Transaction(_) | Serve::Blocking(_) | Serve::Subscribe(_) => true,
         Serve::Refused(_) => false,

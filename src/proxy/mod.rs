@@ -34,11 +34,13 @@ mod listener;
 mod local;
 mod owed;
 mod pipeline;
+mod policy;
 mod pool;
 mod pools;
 mod private;
 mod process;
 mod reject;
+mod renamed;
 mod reply;
 mod resp3;
 mod restoring;
@@ -63,6 +65,7 @@ pub use figures::layout;
 pub use health::{Ejecting, Sign, Standing, Vital};
 pub use holdings::Holdings;
 pub use listener::Occupancy;
+pub use policy::Policy;
 pub use pool::PoolSetup;
 pub use private::Quota;
 pub use process::{Facts, Process, Usage};
@@ -159,6 +162,7 @@ impl Proxy {
         let mut client = Client::new(pool, state.deal_lane(), state.setup.protocol);
         client.account.authenticated = state.setup.password.is_none();
         client.account.identity = Identity::new(self.pools.process.next_client_id(), now);
+        client.input.parser.learn(state.setup.policy.names());
         self.clients.insert(client)
     }
 

@@ -9,6 +9,7 @@ use crate::io::{Destination, KeepAlive};
 use crate::limits::PRIVATE_CONNECTIONS_MAX;
 use crate::proto::{Protocol, RespVersion};
 use crate::proxy::health::{Ejecting, Standing};
+use crate::proxy::policy::Policy;
 use crate::proxy::private::{Kept, Quota};
 use crate::proxy::resp3::{Knowledge, LowestVersion};
 use crate::proxy::scripts::Scripts;
@@ -43,6 +44,8 @@ pub struct PoolSetup {
     pub version: Arc<LowestVersion>,
     /// The scripts that its clients brought, in all workers together.
     pub scripts: Arc<Scripts>,
+    /// Which commands its clients may say.
+    pub policy: Policy,
     /// How servers are judged, if those that fail are left out; `None`: they never are.
     pub ejecting: Option<Ejecting>,
 }
@@ -69,6 +72,7 @@ impl PoolSetup {
             private: Arc::new(Quota::new(PRIVATE_CONNECTIONS_MAX)),
             version: Arc::default(),
             scripts: Arc::default(),
+            policy: Policy::default(),
             ejecting: None,
         }
     }

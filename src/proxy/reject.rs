@@ -110,6 +110,19 @@ pub(crate) fn wrong_arity(command: &Command, into: &mut Vec<u8>) {
     into.extend_from_slice(b"' command\r\n");
 }
 
+/// A command that the rules of a pool deny, or that they would have to allow.
+pub(crate) fn denied(command: &Command, pool: &str, by_table: bool, into: &mut Vec<u8>) {
+    let name = command.name;
+    let words = if by_table {
+        format!("'commands: {{allow: [{name}]}}' of pool {pool} would allow it")
+    } else {
+        format!("the key 'commands' of pool {pool} says so")
+    };
+    let start = into.len();
+    into.extend_from_slice(format!("-NOPERM this proxy denies '{name}': {words}").as_bytes());
+    finish(start, into);
+}
+
 /// A command whose keys are on several servers, and whose replies cannot be put together.
 pub(crate) fn cross_server(command: &Command, into: &mut Vec<u8>) {
     into.extend_from_slice(b"-CROSSSLOT Keys in request don't hash to the same server: '");

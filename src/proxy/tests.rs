@@ -10,6 +10,10 @@ use crate::proto::RespVersion;
 mod resp3;
 
 fn proxy(limits: Limits) -> Proxy {
+    proxy_of(limits, Policy::default())
+}
+
+fn proxy_of(limits: Limits, policy: Policy) -> Proxy {
     let names = ["127.0.0.1:1", "127.0.0.1:2"];
     let nodes = names.map(|name| Node { name: name.to_owned(), weight: 1 });
     let address = Destination::Address(Address::Unix("/nowhere".into()));
@@ -17,7 +21,7 @@ fn proxy(limits: Limits) -> Proxy {
     let routing = RoutingTable::new(hash, None, kind, &nodes, &[false, false]);
     let servers = names.map(|name| (name.to_owned(), address.clone())).to_vec();
     let setup = PoolSetup::new("alpha", std::sync::Arc::new(routing), servers);
-    Proxy::new(vec![setup], limits, 1)
+    Proxy::new(vec![PoolSetup { policy, ..setup }], limits, 1)
 }
 
 fn at(seconds: u64) -> Instant {
@@ -150,6 +154,36 @@ fn requests_that_wait_for_room_are_sent_once_and_in_order() {
         replies.escape_ascii().to_string(),
         b"+x\r\n+x\r\n+x\r\n*2\r\n+y\r\n+y\r\n+x\r\n".escape_ascii().to_string()
     );
+    assert!(proxy.counters().clients_blocked > 0);
+}
+
+#[test]
+fn a_renamed_request_that_waits_for_room_is_sent_once_by_its_real_name() {
+    let get = crate::proto::commands::lookup(b"get").expect("a command");
+    let rename = vec![(get, Some("fetch".to_owned()))];
+    let rules = crate::config::CommandRules { rename, ..Default::default() };
+    let limits = Limits { server_queue_requests_max: 1, ..Limits::default() };
+    let mut proxy = proxy_of(limits, Policy::new(&rules));
+    let client = proxy.on_accept(0);
+    receive(&mut proxy, client, b"fetch a\r\n*2\r\n$5\r\nFETCH\r\n$1\r\na\r\n*2\r\n$5\r\nfet");
+    receive(&mut proxy, client, b"ch\r\n$1\r\na\r\nfetch a\r\nGET a\r\n");
+    let (mut servers, mut sent, mut replies) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..10 {
+        proxy.run_ready(at(1));
+        servers.extend(connect_all(&mut proxy));
+        for &server in &servers {
+            if let Some(output) = proxy.take_output(server) {
+                sent.extend(output.to_vec());
+                receive(&mut proxy, server, b"+x\r\n");
+            }
+        }
+        replies.extend(proxy.take_output(client).map(|output| output.to_vec()).unwrap_or_default());
+    }
+    let unknown = b"-ERR unknown command 'GET', with args beginning with: 'a' \r\n".as_slice();
+    let expected = [b"+x\r\n".repeat(4).as_slice(), unknown].concat();
+    assert_eq!(replies.escape_ascii().to_string(), expected.escape_ascii().to_string());
+    let expected = b"*2\r\n$3\r\nget\r\n$1\r\na\r\n".repeat(4);
+    assert_eq!(sent.escape_ascii().to_string(), expected.escape_ascii().to_string());
     assert!(proxy.counters().clients_blocked > 0);
 }
 

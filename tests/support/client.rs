@@ -196,6 +196,34 @@ impl Client {
         Ok(Reply::Bulk(bytes))
     }
 
+    /// Reads one reply of either version of RESP as it comes, with all that is in it.
+    pub fn try_raw_reply(&mut self) -> io::Result<Vec<u8>> {
+        let mut raw = Vec::new();
+        let mut left = 1;
+        while left > 0 {
+            let line = self.try_line()?;
+            let number = std::str::from_utf8(&line[1..]).ok().and_then(|text| {
+                text.strip_suffix("\r\n").and_then(|digits| digits.parse::<i64>().ok())
+            });
+            raw.extend_from_slice(&line);
+            let count = usize::try_from(number.unwrap_or(0)).unwrap_or(0);
+            match line[0] {
+                b'$' | b'=' | b'!' if number != Some(-1) => {
+                    let start = raw.len();
+                    raw.resize(start + count + 2, 0);
+                    self.reader.read_exact(&mut raw[start..])?;
+                }
+                b'*' | b'~' | b'>' => left += count,
+                b'%' => left += 2 * count,
+                // An attribute stands before what it is about.
+                b'|' => left += 2 * count + 1,
+                _ => {}
+            }
+            left -= 1;
+        }
+        Ok(raw)
+    }
+
     /// Reads to the next newline, which is included.
     pub fn try_line(&mut self) -> io::Result<Vec<u8>> {
         let mut line = Vec::new();

@@ -56,6 +56,11 @@ impl Redis {
         Self::start_program_at(path_of(program), Place::Tcp(Port::free()), &[])
     }
 
+    /// The same, with further options.
+    pub fn start_program_with(program: &str, options: &[&str]) -> Self {
+        Self::start_program_at(path_of(program), Place::Tcp(Port::free()), options)
+    }
+
     fn start_at(place: Place, options: &[&str]) -> Self {
         Self::start_program_at(PathBuf::from(REDIS_7), place, options)
     }

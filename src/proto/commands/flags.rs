@@ -117,6 +117,11 @@ impl Flags {
         self.0 & WRITE != 0
     }
 
+    /// Whether a client may say it that has not authenticated (`no_auth`).
+    pub fn is_for_strangers(self) -> bool {
+        self.0 & NO_AUTH != 0
+    }
+
     /// Whether it reads keys and changes none (`readonly`).
     pub fn is_read_only(self) -> bool {
         self.0 & READONLY != 0
@@ -126,6 +131,11 @@ impl Flags {
 impl Categories {
     /// None of them.
     pub const NONE: Self = Self(0);
+
+    /// All of them.
+    pub fn every() -> Self {
+        Self(CATEGORY_NAMES.iter().map(|(_, bit)| bit).sum())
+    }
 
     /// The category of this name, in any case, without the `@`.
     pub fn from_name(name: &str) -> Option<Self> {

@@ -12,7 +12,7 @@ mod whole;
 use crate::proto::commands::flags::*;
 use crate::proto::commands::{
     Categories, Command, Compare, Flags, Keys, Local, Merge, Refusal, Serve, Split, Subscribe,
-    Timeout, Transaction,
+    Timeout, Transaction, UNLISTED,
 };
 
 /// All rows: those with keys, those of modules, then those about a server or a connection.
@@ -25,7 +25,7 @@ pub(super) static COMMANDS: [Command; COUNT] = {
             (part, index) = (part + 1, 0);
             continue;
         }
-        all[number] = parts[part][index];
+        all[number] = Command { number: number as u16, ..parts[part][index] };
         (index, number) = (index + 1, number + 1);
     }
     all
@@ -93,6 +93,7 @@ const fn row(name: &'static str, arity: i16, keys: Keys, flags: u32, categories:
         serve: Serve::Forward,
         denied: false,
         compare: Compare::Exact,
+        number: UNLISTED,
     }
 }
 

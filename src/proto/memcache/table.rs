@@ -1,7 +1,9 @@
 //! The command table of memcached: one line per command.
 
 use crate::proto::Replies;
-use crate::proto::commands::{Categories, Command, Compare, Flags, Keys, Local, Serve, Split};
+use crate::proto::commands::{
+    Categories, Command, Compare, Flags, Keys, Local, Serve, Split, UNLISTED,
+};
 
 /// One command, and how its line is read.
 #[derive(Debug)]
@@ -82,7 +84,8 @@ static ROWS: &[Row] = &[
 const fn command(name: &'static str, keys: Keys, serve: Serve) -> Command {
     let (flags, categories) = (Flags::NONE, Categories::NONE);
     let compare = Compare::Exact;
-    Command { name, arity: 0, keys, flags, categories, serve, denied: false, compare }
+    let number = UNLISTED;
+    Command { name, arity: 0, keys, flags, categories, serve, denied: false, compare, number }
 }
 
 const fn says(words: &'static [u8]) -> Command {

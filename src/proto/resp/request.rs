@@ -7,8 +7,10 @@
 mod inline;
 mod keys;
 
+use std::sync::Arc;
+
 use crate::limits::{ARGUMENTS_MAX, BULK_BYTES_MAX, INLINE_BYTES_MAX, REQUEST_BYTES_MAX};
-use crate::proto::commands::NAME_BYTES_MAX;
+use crate::proto::commands::{NAME_BYTES_MAX, Names};
 use crate::proto::resp::number::{Number, whole_head};
 use crate::proto::{BadRequest, Form, KeySpan, Parsed, Request, SPANS_ALWAYS, Span};
 
@@ -44,6 +46,8 @@ pub struct RequestParser {
     /// The beginning of an argument whose payload we need and that comes in pieces.
     captured: [u8; NAME_BYTES_MAX],
     inline: Option<Box<Inline>>,
+    /// Names of commands beside those of the table.
+    names: Option<Arc<Names>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,7 +80,13 @@ impl RequestParser {
             payload_left: 0,
             captured: [0; NAME_BYTES_MAX],
             inline: None,
+            names: None,
         }
+    }
+
+    /// Gives it names of commands beside those of the table.
+    pub fn learn(&mut self, names: Option<Arc<Names>>) {
+        self.names = names;
     }
 
     /// Reads the bytes that follow those of the call before, up to the end of the first request.
@@ -209,6 +219,7 @@ impl RequestParser {
         self.request.keys = KeySpan::NONE;
         self.request.patterns.clear();
         self.request.block_at = 0;
+        self.request.renamed = false;
         self.request.arguments = arguments;
         self.left = arguments;
         self.spans_wanted = SPANS_ALWAYS;

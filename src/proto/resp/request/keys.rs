@@ -8,7 +8,7 @@
 //! A request in which the keys cannot be found has none, and there is no server that takes it: any
 //! may say what is wrong.
 
-use crate::proto::commands::{self, Command, Keys};
+use crate::proto::commands::{self, Command, Keys, UNLISTED};
 use crate::proto::resp::RequestParser;
 use crate::proto::resp::number::Number;
 use crate::proto::{BadRequest, KeySpan};
@@ -23,9 +23,19 @@ impl RequestParser {
             None if name.eq_ignore_ascii_case(b"post") || name.eq_ignore_ascii_case(b"host:") => {
                 return Err(BadRequest::Http);
             }
-            None => {}
+            None => self.on_other_name(name),
         }
         Ok(())
+    }
+
+    /// A name that is not in the table: it may be one that the pool gives.
+    #[cold]
+    fn on_other_name(&mut self, name: &[u8]) {
+        let found = self.names.as_ref().and_then(|names| names.find(name));
+        if let Some(command) = found {
+            self.request.renamed = command.number != UNLISTED;
+            self.on_command(command);
+        }
     }
 
     fn on_command(&mut self, command: &'static Command) {
