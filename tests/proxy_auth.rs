@@ -232,8 +232,9 @@ fn clients_are_answered_as_by_nutcracker() {
 
 /// What nutcracker refuses, as Redis says it: clients look for these words.
 fn in_words_of_redis(replies: Vec<Reply>) -> Vec<Reply> {
-    let said = |reply| match reply {
-        Reply::Error(words) => Reply::Error(match &words[..] {
+    let said = |reply| {
+        let Reply::Error(words) = reply else { return reply };
+        Reply::Error(match &words[..] {
             b"ERR invalid password" => {
                 "WRONGPASS invalid username-password pair or user is disabled.".into()
             }
@@ -244,8 +245,7 @@ fn in_words_of_redis(replies: Vec<Reply>) -> Vec<Reply> {
             }
             b"NOAUTH Authentication required" => "NOAUTH Authentication required.".into(),
             _ => words,
-        }),
-        other => other,
+        })
     };
     replies.into_iter().map(said).collect()
 }
