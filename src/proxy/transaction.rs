@@ -138,12 +138,10 @@ pub(crate) fn is_for_later(account: &Account, command: &Command) -> bool {
 }
 
 /// A request is refused before it could be held, or in place of EXEC, with `pools.words`. As in
-/// Redis (`rejectCommand`), the transaction is not carried out without it.
+/// Redis (`rejectCommand`), the transaction is not carried out without it; a refused EXEC ends one
+/// and what is watched, and says so even if there is none.
 pub(crate) fn on_refused(pools: &mut Pools, account: &mut Account, request: &Request) {
     let serve = request.command.map(|command| command.serve);
-    if !account.transaction.is_open() {
-        return;
-    }
     if serve != Some(Serve::Transaction(commands::Transaction::Exec)) {
         return account.transaction.spoil();
     }

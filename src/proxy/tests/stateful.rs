@@ -118,6 +118,21 @@ fn a_transaction_whose_watch_is_lost_says_nothing_in_the_clients_words() {
 }
 
 #[test]
+fn a_refused_exec_ends_what_is_watched_with_or_without_a_transaction() {
+    for (before, replies) in [("", ""), ("MULTI\r\nGET a\r\n", "+OK +QUEUED ")] {
+        let mut proxy = proxy(Limits::default());
+        let (client, server) = watching(&mut proxy);
+        receive(&mut proxy, client, format!("{before}EXEC extra\r\nEXEC\r\n").as_bytes());
+        let replies = format!(
+            "{replies}-EXECABORT Transaction discarded because of: wrong number of arguments for \
+             'exec' command -ERR EXEC without MULTI "
+        );
+        assert_eq!(said(&mut proxy, client), replies);
+        assert!(wants(&mut proxy).contains(&Want::Close(server)));
+    }
+}
+
+#[test]
 fn who_speaks_another_version_by_now_watches_nothing_any_more() {
     let mut proxy = proxy(Limits::default());
     let (client, server) = watching(&mut proxy);
