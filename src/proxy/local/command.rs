@@ -28,13 +28,12 @@ pub(super) fn answer(asked: Asked<'_, '_>, words: &Arguments) {
 type Subcommand = fn(Asked<'_, '_>, &Arguments);
 
 /// Name, full name, arity as Redis counts it, and what answers it.
-const SUBCOMMANDS: [(&str, &str, i16, Subcommand); 7] = [
+const SUBCOMMANDS: [(&str, &str, i16, Subcommand); 6] = [
     ("COUNT", "command|count", 2, count),
     ("LIST", "command|list", -2, list),
     ("INFO", "command|info", -2, info),
     ("DOCS", "command|docs", -2, docs),
-    ("GETKEYS", "command|getkeys", -3, |asked, words| keys(asked, words, false)),
-    ("GETKEYSANDFLAGS", "command|getkeysandflags", -3, |asked, words| keys(asked, words, true)),
+    ("GETKEYS", "command|getkeys", -3, keys),
     ("HELP", "command|help", 2, |asked, _| asked.help("COMMAND", &HELP)),
 ];
 
@@ -145,8 +144,9 @@ fn summary(command: &Command) -> &'static str {
     }
 }
 
-/// COMMAND GETKEYS and GETKEYSANDFLAGS: the rest of the request, read as a request.
-fn keys(asked: Asked<'_, '_>, words: &Arguments, with_flags: bool) {
+/// COMMAND GETKEYS: the rest of the request, read as a request. GETKEYSANDFLAGS is a server's to
+/// answer: what becomes of a key there is nothing that the table has to know.
+fn keys(asked: Asked<'_, '_>, words: &Arguments) {
     let mut request = Vec::new();
     let mut to = Writer::new(asked.account.version, &mut request);
     to.array(words.len() - 2);
@@ -171,13 +171,7 @@ fn keys(asked: Asked<'_, '_>, words: &Arguments, with_flags: bool) {
     asked.write(|to| {
         to.array(keys.len());
         for key in keys {
-            if with_flags {
-                to.array(2);
-            }
             to.bulk(&request[found.argument_range(key)]);
-            if with_flags {
-                to.set(0);
-            }
         }
     });
 }

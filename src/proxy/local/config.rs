@@ -34,6 +34,7 @@ pub(super) fn answer(asked: Asked<'_, '_>, words: &Arguments) {
         let Some(asked) = asked.enter("config|rewrite", 2, words) else { return };
         asked.refuse(ELSEWHERE);
     } else if words.is(1, "HELP") {
+        let Some(asked) = asked.enter("config|help", 2, words) else { return };
         asked.help("CONFIG", &["GET <pattern> [<pattern> ...]", "    What clients ask for."]);
     } else {
         asked.unknown_subcommand(words);

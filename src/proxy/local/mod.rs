@@ -293,11 +293,20 @@ fn slowlog(asked: Asked<'_, '_>, words: &Arguments) {
         asked.write(|to| _ = to.integer(0));
     } else if words.is(1, "GET") {
         let Some(asked) = asked.enter("slowlog|get", -2, words) else { return };
-        asked.write(|to| _ = to.array(0));
+        let is_count = words.integer(2).is_some_and(|count| count >= -1);
+        match words.len() {
+            2 => asked.write(|to| _ = to.array(0)),
+            3 if is_count => asked.write(|to| _ = to.array(0)),
+            3 => asked.error("count should be greater than or equal to -1"),
+            _ => asked.error(
+                "unknown subcommand or wrong number of arguments for 'get'. Try SLOWLOG HELP.",
+            ),
+        }
     } else if words.is(1, "RESET") {
         let Some(asked) = asked.enter("slowlog|reset", 2, words) else { return };
         asked.say(OK);
     } else if words.is(1, "HELP") {
+        let Some(asked) = asked.enter("slowlog|help", 2, words) else { return };
         let lines = ["GET [count]", "    Empty: the servers have it.", "LEN", "    Zero.", "RESET"];
         asked.help("SLOWLOG", &lines);
     } else {
@@ -322,6 +331,7 @@ fn latency(asked: Asked<'_, '_>, words: &Arguments) {
     } else if ["DOCTOR", "GRAPH"].into_iter().any(|name| words.is(1, name)) {
         asked.refuse("it is about one server, and a pool has many");
     } else if words.is(1, "HELP") {
+        let Some(asked) = asked.enter("latency|help", 2, words) else { return };
         asked.help("LATENCY", &["LATEST", "    Empty: the servers have it."]);
     } else {
         asked.unknown_subcommand(words);
