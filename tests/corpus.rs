@@ -288,12 +288,12 @@ fn good_replies_survive_every_cut() {
     ];
     for reply in replies_good {
         let seen = cut_everywhere(replies, reply.as_bytes());
-        assert_eq!(seen, naive::replies(reply.as_bytes()), "{reply:?}");
+        assert_eq!(seen, naive::reply::replies(reply.as_bytes()), "{reply:?}");
         assert_eq!(seen.len(), 2, "{reply:?}");
     }
     let pipeline = replies_good.concat();
     let seen = cut_everywhere(replies, pipeline.as_bytes());
-    assert_eq!(seen, naive::replies(pipeline.as_bytes()));
+    assert_eq!(seen, naive::reply::replies(pipeline.as_bytes()));
     assert_eq!(seen.len(), replies_good.len() + 1);
 }
 
@@ -328,7 +328,7 @@ fn bad_replies_are_bad_at_every_cut() {
         let bytes = ["+OK\r\n", bytes].concat();
         let seen = cut_everywhere(replies, bytes.as_bytes());
         assert_eq!(seen[1], Seen::BadReply(fault), "{bytes:?}");
-        assert_eq!(seen, naive::replies(bytes.as_bytes()), "{bytes:?}");
+        assert_eq!(seen, naive::reply::replies(bytes.as_bytes()), "{bytes:?}");
     }
     assert_eq!(replies(&[b"*2\r\n*1\r\n$3\r\nab"]), [Seen::Unfinished(14)]);
 }
@@ -355,14 +355,14 @@ fn replies_of_resp3_survive_every_cut() {
     ];
     for reply in replies_good {
         let seen = cut_everywhere(replies3, reply.as_bytes());
-        assert_eq!(seen, naive::replies3(reply.as_bytes()), "{reply:?}");
+        assert_eq!(seen, naive::reply::replies3(reply.as_bytes()), "{reply:?}");
         assert_eq!(seen.len(), 2, "{reply:?}");
         assert!(matches!(seen[0], Seen::Reply { .. }), "{reply:?}");
     }
     let push = ">3\r\n+message\r\n$1\r\nc\r\n*1\r\n_\r\n";
     let pipeline = replies_good.join(push);
     let seen = cut_everywhere(replies3, pipeline.as_bytes());
-    assert_eq!(seen, naive::replies3(pipeline.as_bytes()));
+    assert_eq!(seen, naive::reply::replies3(pipeline.as_bytes()));
     assert_eq!(seen.iter().filter(|one| **one == Seen::Push(push.len())).count(), 15);
 }
 
@@ -393,7 +393,7 @@ fn bad_replies_of_resp3_are_bad_at_every_cut() {
         let bytes = ["+OK\r\n", bytes].concat();
         let seen = cut_everywhere(replies3, bytes.as_bytes());
         assert_eq!(seen[1], Seen::BadReply(fault), "{bytes:?}");
-        assert_eq!(seen, naive::replies3(bytes.as_bytes()), "{bytes:?}");
+        assert_eq!(seen, naive::reply::replies3(bytes.as_bytes()), "{bytes:?}");
     }
 }
 
@@ -437,10 +437,10 @@ fn random_pipelines_of_requests_agree_with_the_naive_parser() {
 
 #[test]
 fn random_pipelines_of_replies_agree_with_the_naive_parser() {
-    random(replies, naive::replies, |random, into| naive::random_reply(random, into, 0));
+    random(replies, naive::reply::replies, |random, into| naive::random_reply(random, into, 0));
 }
 
 #[test]
 fn random_pipelines_of_replies_of_resp3_agree_with_the_naive_parser() {
-    random(replies3, naive::replies3, |random, into| naive::random_reply3(random, into, 0));
+    random(replies3, naive::reply::replies3, |random, into| naive::random_reply3(random, into, 0));
 }

@@ -2,6 +2,7 @@
 //! nothing out.
 #![allow(clippy::unwrap_used)]
 
+use std::collections::HashSet;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -40,6 +41,16 @@ fn a_mistake_says_what_it_is_and_stays_in_its_area() {
         assert!(!files.is_empty(), "{name}");
         let inside = format!("src/{area}/");
         assert!(files.iter().all(|file| file.starts_with(&inside)), "{name}: {files:?}");
+    }
+}
+
+#[test]
+fn a_number_is_that_of_one_mistake() {
+    let mut numbers = HashSet::new();
+    for path in patches() {
+        let name = path.file_stem().unwrap().to_str().unwrap();
+        let number: Vec<_> = name.split('-').take(2).collect();
+        assert!(numbers.insert(number.join("-")), "{name}");
     }
 }
 

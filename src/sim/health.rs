@@ -58,11 +58,8 @@ struct Doubled {
 impl Trouble {
     /// Whether a client is told of it by `bytes`, in the words of either protocol.
     pub(super) fn is_told_by(self, bytes: &[u8]) -> bool {
-        let words = bytes.strip_prefix(b"-ERR ").or(bytes.strip_prefix(b"SERVER_ERROR "));
-        let Some(words) = words.and_then(|words| words.strip_suffix(b"\r\n")) else { return false };
-        // Where all servers were asked, the one that failed is named.
-        let named = words.strip_suffix(self.words()).and_then(|name| name.strip_suffix(b": "));
-        words == self.words() || named.is_some_and(|name| name.starts_with(b"server"))
+        let said = failure_of(bytes).and_then(|said| said.strip_suffix(b"\r\n"));
+        said.is_some_and(|said| is_said_with(self.words(), said))
     }
 
     /// What twemproxy says for it.
@@ -80,6 +77,25 @@ impl Trouble {
             Trouble::Closed => b"unknown",
         }
     }
+}
+
+/// Whether `bytes` tell a client of the failure that a server's `reply` tells of.
+pub(super) fn is_told_on(reply: &[u8], bytes: &[u8]) -> bool {
+    match (failure_of(reply), failure_of(bytes)) {
+        (Some(words), Some(said)) => is_said_with(words, said),
+        (_, _) => false,
+    }
+}
+
+/// What stands behind the first word of an error, in either protocol.
+fn failure_of(bytes: &[u8]) -> Option<&[u8]> {
+    bytes.strip_prefix(b"-ERR ").or(bytes.strip_prefix(b"SERVER_ERROR "))
+}
+
+/// Whether `said` are these words. Where all servers were asked, the one that failed is named.
+fn is_said_with(words: &[u8], said: &[u8]) -> bool {
+    let named = said.strip_suffix(words).and_then(|name| name.strip_suffix(b": "));
+    said == words || named.is_some_and(|name| name.starts_with(b"server"))
 }
 
 impl Health {

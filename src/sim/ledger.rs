@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::sim::findings::{Finding, Findings, number_of};
-use crate::sim::health::{Health, Trouble};
+use crate::sim::health::{Health, Trouble, is_told_on};
 use crate::sim::marks::{marks, writer_of};
 use crate::sim::pubsub::Published;
 use crate::sim::resp::{self, array, bulk};
@@ -283,7 +283,7 @@ impl Ledger {
         let findings = &self.findings;
         let is_explained = |doubled: &[u8]| {
             let is_made = |reply| is_made_with(findings, doubled, reply, bytes, sent);
-            doubled == bytes || replies.iter().any(is_made)
+            doubled == bytes || is_told_on(doubled, bytes) || replies.iter().any(is_made)
         };
         servers.iter().any(|&server| self.health[server].take_doubled(sent, is_explained))
     }
@@ -543,6 +543,9 @@ mod tests {
         assert!(!ledger.allows(&failure, b":4\r\n", at(5)), "it is another reply");
         assert!(ledger.allows(&failure, b":3\r\n", at(5)));
         assert!(!ledger.allows(&failure, b":3\r\n", at(5)), "somebody has it");
+        ledger.health(0).doubled(at(5), b"SERVER_ERROR no\r\n".to_vec());
+        assert!(!ledger.allows(&failure, b"SERVER_ERROR server0: yes\r\n", at(5)));
+        assert!(ledger.allows(&failure, b"SERVER_ERROR server0: no\r\n", at(5)), "it is named");
         ledger.health(0).doubled(at(5), array(&[bulk(b"x")]));
         let parts = [Reply::AllFound(vec![b"k".to_vec()]), Reply::Failure(vec![0])];
         assert!(!ledger.allows(&parts, &array(&[bulk(b"y")]), at(5)));

@@ -37,7 +37,8 @@ pub fn a_server_that_died_has_the_scripts_of_before(seed: u64) -> Tally {
     };
     let servers = vec![server(), server()];
     let mut world = World::new(seed, settings, servers);
-    world.timeout = Some(ms(300));
+    // Much longer than the greeting, of which the scripts are a part, takes through a narrow pipe.
+    world.timeout = Some(ms(500));
     world.server_connections = world.random.between(1, 2) as u32;
     for client in 0..3 {
         let mut exchanges = Vec::new();
