@@ -401,9 +401,9 @@ fn commands_are_described_as_redis_describes_them() {
 
 /// Flags or categories, in any order.
 fn names_of(set: &Reply) -> BTreeSet<String> {
-    let name = |item| match item {
-        Reply::Status(name) => String::from_utf8(name).expect("text"),
-        other => panic!("no status: {other:?}"),
+    let name = |item: Reply| {
+        let Reply::Status(name) = item else { panic!("no status: {item:?}") };
+        String::from_utf8(name).expect("text")
     };
     items(set.clone()).into_iter().map(name).collect()
 }
