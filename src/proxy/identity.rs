@@ -143,7 +143,8 @@ pub(crate) fn line(client: &Client, now: Instant) -> String {
     format!(
         "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub={channels} \
          psub={patterns} ssub={shards} multi={multi} watch={watched} qbuf={input} qbuf-free=0 \
-         argv-mem=0 multi-mem={multi_bytes} rbs=0 rbp=0 obl={} oll=0 omem={owed} tot-mem={memory} events={} cmd={} user=default redir=-1 resp={} \
+         argv-mem=0 multi-mem={multi_bytes} rbs=0 rbp=0 obl={} oll=0 \
+         omem={owed} tot-mem={memory} events={} cmd={} user=default redir=-1 resp={} \
          lib-name={} lib-ver={}",
         identity.id,
         place.peer,
