@@ -10,6 +10,9 @@ use support::proxy::{Proxy, Start};
 use support::redis::Redis;
 use support::{pool, wait_until};
 
+/// What the table of commands denies unless a pool allows it.
+const ALLOWED: &str = "commands: {allow: [keys, flushall, flushdb]}";
+
 /// Servers under names of their own, and a proxy in front of them.
 struct Pool {
     servers: Vec<Redis>,
@@ -22,7 +25,7 @@ impl Pool {
         let named: Vec<String> =
             servers.iter().zip(1..).map(|(server, n)| server.named(&format!("s{n}"))).collect();
         // A hash that spreads keys which differ in their last digits only.
-        let lines = [&["hash: md5", "distribution: modula"], lines].concat();
+        let lines = [&["hash: md5", "distribution: modula", ALLOWED], lines].concat();
         let proxy = Proxy::start(&named, &lines);
         Self { servers, proxy }
     }
@@ -300,14 +303,14 @@ fn an_answer_without_a_servers_share_is_an_error() {
 fn a_servers_own_refusal_is_the_answer() {
     let fake = FakeServer::answering(b"-NOPERM this user may not\r\n");
     let redis = Redis::start();
-    let proxy = Proxy::start(&[redis.named("s1"), fake.named("s2")], &[]);
+    let proxy = Proxy::start(&[redis.named("s1"), fake.named("s2")], &[ALLOWED]);
     let mut client = proxy.client();
     for request in [&["DBSIZE"][..], &["KEYS", "*"], &["FLUSHALL"], &["RANDOMKEY"]] {
         assert_eq!(client.call(request), Reply::error("NOPERM this user may not"));
     }
     // Nor is a reply of another kind taken for a share.
     let fake = FakeServer::answering(b"+what\r\n");
-    let proxy = Proxy::start(&[redis.named("s1"), fake.named("s2")], &[]);
+    let proxy = Proxy::start(&[redis.named("s1"), fake.named("s2")], &[ALLOWED]);
     let mut client = proxy.client();
     for request in [&["DBSIZE"][..], &["KEYS", "*"]] {
         assert_eq!(client.call(request), Reply::error("ERR Invalid argument"));
@@ -325,7 +328,7 @@ fn a_pool_knows_nothing_of_the_keys_of_another() {
         .zip(&servers)
         .zip(numbers)
         .map(|((name, server), port)| {
-            pool(name, &format!("127.0.0.1:{port}"), &[server.line()], &[])
+            pool(name, &format!("127.0.0.1:{port}"), &[server.line()], &[ALLOWED])
         })
         .collect();
     let start = ports.into_iter().fold(Start::with_config(&text), Start::holding);

@@ -4,6 +4,7 @@
 
 mod support;
 
+use ringcracker::proto::commands;
 use support::client::{Client, Reply};
 use support::proxy::{Proxy, Start};
 use support::redis::Redis;
@@ -27,9 +28,18 @@ fn what_the_table_denies_names_the_key_that_would_allow_it() {
     let proxy = Proxy::start(&[server.line()], &[]);
     let mut client = proxy.client();
     assert_eq!(client.call(&["SET", "a", "1"]), Reply::status("OK"));
-    for words in [&["FLUSHALL"][..], &["flushdb", "async"], &["KEYS", "*"], &["SCRIPT", "FLUSH"]] {
-        let name = words[0].to_lowercase();
-        let name = if name == "script" { "script|flush".to_owned() } else { name };
+    let shown: [&[&str]; 7] = [
+        &["KEYS", "*"],
+        &["migrate", "127.0.0.1", "1", "a", "0", "10"],
+        &["FUNCTION", "FLUSH"],
+        &["FUNCTION", "RESTORE", "dump"],
+        &["SCRIPT", "FLUSH", "ASYNC"],
+        &["FLUSHALL"],
+        &["flushdb", "async"],
+    ];
+    let denied_rows = commands::all().iter().filter(|command| command.denied);
+    for (words, name) in shown.into_iter().zip(denied_rows.map(|command| command.name)) {
+        assert!(words.join("|").to_lowercase().starts_with(name), "{words:?} in place of {name}");
         assert_eq!(
             denied(&mut client, words),
             format!(
@@ -38,9 +48,32 @@ fn what_the_table_denies_names_the_key_that_would_allow_it() {
             )
         );
     }
+    assert_eq!(shown.len(), commands::all().iter().filter(|command| command.denied).count());
     let arity = Reply::error("ERR wrong number of arguments for 'keys' command");
     assert_eq!(client.call(&["KEYS"]), arity);
     assert_eq!(client.call(&["GET", "a"]), Reply::bulk("1"));
+}
+
+#[test]
+fn command_tells_of_what_a_pool_serves() {
+    let server = Redis::start();
+    let pattern = ["COMMAND", "LIST", "FILTERBY", "PATTERN", "flush*"];
+    for (line, expected) in [
+        ("commands: {deny: ['@geo']}", vec![]),
+        ("commands: {allow: [flushdb]}", vec![Reply::bulk("flushdb")]),
+        ("commands: {allow: ['@all']}", vec![Reply::bulk("flushall"), Reply::bulk("flushdb")]),
+    ] {
+        let proxy = Proxy::start(&[server.line()], &[line]);
+        let mut client = proxy.client();
+        assert_eq!(client.call(&pattern), Reply::Array(expected), "{line}");
+        let Reply::Array(rows) = client.call(&["COMMAND"]) else { panic!("no rows") };
+        assert_eq!(client.call(&["COMMAND", "COUNT"]), Reply::Integer(rows.len() as i64));
+        let Reply::Array(docs) = client.call(&["COMMAND", "DOCS"]) else { panic!("no rows") };
+        assert_eq!(docs.len(), 2 * rows.len());
+        let named =
+            |row: &Reply| matches!(row, Reply::Array(row) if row[0] == Reply::bulk("geoadd"));
+        assert_eq!(rows.iter().any(named), !line.contains("@geo"), "{line}");
+    }
 }
 
 #[test]

@@ -8,6 +8,9 @@ use support::proxy::{Proxy, Start};
 use support::redis::Redis;
 use support::wait_until;
 
+/// What the table of commands denies unless a pool allows it.
+const ALLOWED: &str = "commands: {allow: ['script|flush', 'function|flush', 'function|restore']}";
+
 fn servers(count: usize, options: &[&str]) -> (Vec<Redis>, Vec<String>) {
     let servers: Vec<Redis> = (0..count).map(|_| Redis::start_with(options)).collect();
     let lines = servers.iter().zip(1..).map(|(server, n)| server.named(&format!("s{n}"))).collect();
@@ -39,7 +42,7 @@ fn settled(client: &mut Client, request: &[&str]) -> Reply {
 fn a_loaded_script_is_on_every_server() {
     for count in [1, 2, 5] {
         let (servers, lines) = servers(count, &[]);
-        let proxy = Proxy::start(&lines, &[]);
+        let proxy = Proxy::start(&lines, &[ALLOWED]);
         let mut client = proxy.client();
         let one = load(&mut client, "return 1");
         let two = load(&mut client, "return KEYS[1]");
@@ -67,7 +70,7 @@ fn a_loaded_script_is_on_every_server() {
 fn a_script_without_keys_runs_where_it_ran_before() {
     for distribution in ["ketama", "random"] {
         let (redis, lines) = servers(5, &[]);
-        let proxy = Proxy::start(&lines, &[&format!("distribution: {distribution}")]);
+        let proxy = Proxy::start(&lines, &[ALLOWED, &format!("distribution: {distribution}")]);
         let (mut client, mut second) = (proxy.client(), proxy.client());
         for number in 0..30 {
             let body = format!("return redis.call('INCR', 'script{number}')");
@@ -109,7 +112,7 @@ fn a_script_that_no_server_has_is_the_clients_to_bring() {
 fn scripts_are_restored_to_a_server_that_was_restarted() {
     for count in [1, 2, 5] {
         let (mut servers, lines) = servers(count, &[]);
-        let proxy = Proxy::start(&lines, &[]);
+        let proxy = Proxy::start(&lines, &[ALLOWED]);
         let mut client = proxy.client();
         let loaded = load(&mut client, "return {KEYS[1], ARGV[1]}");
         let body = "return redis.call('SET', KEYS[1], ARGV[1])";
@@ -136,6 +139,38 @@ fn scripts_are_restored_to_a_server_that_was_restarted() {
         }
         let text = settled(&mut client, &["EVALSHA", &loaded, "1", "k0", "x"]).error_text();
         assert!(text.starts_with("NOSCRIPT"), "{text}");
+    }
+}
+
+#[test]
+fn scripts_of_a_transaction_are_restored_once_it_was_sent() {
+    let (mut servers, lines) = servers(1, &[]);
+    let proxy = Proxy::start(&lines, &[ALLOWED]);
+    let mut client = proxy.client();
+    let evaluated = ["EVAL", "return 1", "0"];
+    let loaded = ["SCRIPT", "LOAD", "return 2"];
+    let shas =
+        ["e0e1f9fabfc9d4800c877a703b823ac0578ff8db", "7f923f79fe76194c868d7e1d0820de36700eb649"];
+    type Case<'c> = (&'c [&'c [&'c str]], &'c str, [bool; 2]);
+    // What was discarded was never sent.
+    let transactions: [Case<'_>; 4] = [
+        (&[&evaluated, &loaded], "DISCARD", [false, false]),
+        (&[&evaluated], "EXEC", [true, false]),
+        (&[&evaluated, &loaded], "EXEC", [true, true]),
+        (&[&loaded, &["SCRIPT", "FLUSH"], &evaluated], "EXEC", [true, false]),
+    ];
+    for (requests, end, expected) in transactions {
+        assert_eq!(client.call(&["MULTI"]), Reply::status("OK"));
+        for request in requests {
+            assert_eq!(client.call(request), Reply::status("QUEUED"), "{request:?}");
+        }
+        assert!(!matches!(client.call(&[end]), Reply::Error(_)));
+        servers[0].kill();
+        servers[0].restart();
+        for ((sha, number), is_known) in shas.into_iter().zip(1..).zip(expected) {
+            let reply = settled(&mut client, &["EVALSHA", sha, "0"]);
+            assert_eq!(reply == Reply::Integer(number), is_known, "{requests:?} {end}: {reply:?}");
+        }
     }
 }
 
@@ -208,13 +243,15 @@ fn what_is_no_script_is_tried_once_and_forgotten() {
 #[test]
 fn a_server_that_allows_no_scripts_serves_all_else() {
     let (mut servers, lines) = servers(1, &["--rename-command", "SCRIPT", "\"\""]);
-    let proxy = Proxy::start(&lines, &[]);
+    let proxy = Proxy::start(&lines, &[ALLOWED]);
     let mut client = proxy.client();
     assert_eq!(client.call(&["EVAL", "return 1", "1", "k"]), Reply::Integer(1));
     servers[0].kill();
     servers[0].restart();
     assert_eq!(settled(&mut client, &["SET", "k", "v"]), Reply::status("OK"));
-    assert!(proxy.log().contains("a script is not restored: -ERR unknown command"));
+    wait_until("the log is written, which a thread of its own does", || {
+        proxy.log().contains("a script is not restored: -ERR unknown command")
+    });
     client.expect_in_step("still");
 }
 
@@ -265,7 +302,7 @@ fn a_script_that_does_not_end_is_ended_past_those_who_wait() {
 #[test]
 fn a_library_is_on_every_server() {
     let (servers, lines) = servers(3, &[]);
-    let proxy = Proxy::start(&lines, &[]);
+    let proxy = Proxy::start(&lines, &[ALLOWED]);
     let mut client = proxy.client();
     let library = "#!lua name=lib\n\
         redis.register_function('echo', function(keys, args) return args[1] end)";

@@ -163,8 +163,9 @@ impl Kind {
         })
     }
 
-    const fn of(_: &Client) -> Self {
-        Self::Normal
+    fn of(client: &Client) -> Self {
+        let listens = client.account.subscriptions.as_ref().is_some_and(|all| !all.is_empty());
+        if listens { Self::Pubsub } else { Self::Normal }
     }
 }
 

@@ -2,6 +2,9 @@
 
 use crate::io::{Address, Ends};
 use crate::proxy::client::{Account, Client, Phase};
+use crate::proxy::private::Errand;
+use crate::proxy::subscribe::Subscriptions;
+use crate::proxy::watch::Watch;
 use crate::time::Instant;
 
 /// What is known of a client beside what it is owed.
@@ -132,10 +135,16 @@ pub(crate) fn line(client: &Client, now: Instant) -> String {
     };
     let (input, owed) = (client.input.held(), client.account.owed());
     let memory = size_of::<Client>() + identity.bytes() + input + owed;
+    let subscriptions = client.account.subscriptions.as_deref();
+    let [channels, patterns, shards] = subscriptions.map_or([0; 3], Subscriptions::counts);
+    let transaction = &client.account.transaction;
+    let multi = transaction.held_count().map_or_else(|| "-1".to_owned(), |held| held.to_string());
+    let (multi_bytes, watched) = (transaction.held_bytes(), transaction.watch.keys());
     format!(
-        "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub=0 psub=0 ssub=0 \
-         multi=-1 watch=0 qbuf={input} qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl={} \
-         oll=0 omem={owed} tot-mem={memory} events={} cmd={} user=default redir=-1 resp={} \
+        "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub={channels} \
+         psub={patterns} ssub={shards} multi={multi} watch={watched} qbuf={input} qbuf-free=0 \
+         argv-mem=0 multi-mem={multi_bytes} rbs=0 rbp=0 obl={} oll=0 \
+         omem={owed} tot-mem={memory} events={} cmd={} user=default redir=-1 resp={} \
          lib-name={} lib-ver={}",
         identity.id,
         place.peer,
@@ -155,19 +164,21 @@ pub(crate) fn line(client: &Client, now: Instant) -> String {
     )
 }
 
-/// As Redis has them: N for nothing, c for a client that leaves, U for a unix socket.
+/// As Redis has them, and in its order.
 fn flags(client: &Client, place: &Place) -> String {
-    let mut flags = String::new();
-    if matches!(client.account.phase, Phase::Draining(_)) {
-        flags.push('c');
-    }
-    if place.is_unix {
-        flags.push('U');
-    }
-    if flags.is_empty() {
-        flags.push('N');
-    }
-    flags
+    let Account { subscriptions, transaction, errand, phase, .. } = &client.account;
+    let flags: String = [
+        ('P', subscriptions.as_ref().is_some_and(|all| !all.is_empty())),
+        ('x', transaction.is_open()),
+        ('b', matches!(errand, Errand::Wait { .. })),
+        ('d', transaction.watch == Watch::Lost),
+        ('c', matches!(phase, Phase::Draining(_))),
+        ('U', place.is_unix),
+    ]
+    .into_iter()
+    .filter_map(|(flag, is_set)| is_set.then_some(flag))
+    .collect();
+    if flags.is_empty() { "N".to_owned() } else { flags }
 }
 
 /// Whether a client may call itself, or its library, this. Source: redis `networking.c`,

@@ -6,6 +6,7 @@
 //! not have, `-NOSCRIPT`, goes to the client.
 
 use std::collections::{HashSet, VecDeque};
+use std::ops::Range;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use sha1::{Digest, Sha1};
@@ -45,6 +46,22 @@ struct Shelf {
 pub(crate) struct Script {
     pub(crate) sha: Sha,
     pub(crate) body: Arc<[u8]>,
+}
+
+/// What a request does to the scripts of its pool.
+#[derive(Debug)]
+pub(crate) struct Change {
+    /// Where in the request the script is that it brings.
+    pub(crate) body: Range<usize>,
+    /// None: it brings none, and all are forgotten.
+    origin: Option<Origin>,
+}
+
+impl Change {
+    /// The same with so many bytes in front of the request.
+    pub(crate) fn behind(self, bytes: usize) -> Self {
+        Self { body: self.body.start + bytes..self.body.end + bytes, ..self }
+    }
 }
 
 /// What brought a script.
@@ -173,8 +190,7 @@ pub(crate) fn dispatch(
 }
 
 /// Remembers what SCRIPT LOAD brings, and forgets all at SCRIPT FLUSH, as it is about to be queued
-/// on every server. What is no script after all is found out by the first server that it is
-/// restored to.
+/// on every server.
 pub(crate) fn note(
     pools: &Pools,
     account: &Account,
@@ -182,17 +198,31 @@ pub(crate) fn note(
     request: &Request,
     source: &Source<'_>,
 ) {
-    let scripts = scripts_of(pools, account);
+    let Some(change) = change(command, request) else { return };
     let mut scratch = Vec::new();
-    match command.name {
-        "script|load" => {
-            let body = source.slice(request.argument_range(2), &mut scratch);
-            if let Some(script) = scripts.unknown(body, Origin::Load) {
-                scripts.keep(script, Origin::Load);
-            }
-        }
-        "script|flush" => scripts.clear(),
-        _ => {}
+    let body = source.slice(change.body.clone(), &mut scratch);
+    learn(pools, account, &change, body);
+}
+
+/// What a request changes of the scripts that are remembered: EVAL and SCRIPT LOAD bring one, and
+/// SCRIPT FLUSH forgets all.
+pub(crate) fn change(command: &Command, request: &Request) -> Option<Change> {
+    let (argument, origin) = match command.name {
+        "eval" | "eval_ro" => (1, Some(Origin::Eval)),
+        "script|load" => (2, Some(Origin::Load)),
+        "script|flush" => (1, None),
+        _ => return None,
+    };
+    Some(Change { body: request.argument_range(argument), origin })
+}
+
+/// Makes a change, whose request is about to be sent. What is no script after all is found out by
+/// the first server that it is restored to.
+pub(crate) fn learn(pools: &Pools, account: &Account, change: &Change, body: &[u8]) {
+    let scripts = scripts_of(pools, account);
+    let Some(origin) = change.origin else { return scripts.clear() };
+    if let Some(script) = scripts.unknown(body, origin) {
+        scripts.keep(script, origin);
     }
 }
 

@@ -15,7 +15,7 @@
 //! What a server says to MULTI is not waited for. One that refuses it (an access list that lacks
 //! it) carries out what follows one by one, and the client hears the server's error for EXEC.
 
-use crate::io::Chain;
+use crate::io::{Chain, Mark};
 use crate::proto::commands::{self, Command, Local, Serve};
 use crate::proto::{Expected, Request};
 use crate::proxy::client::Account;
@@ -26,7 +26,7 @@ use crate::proxy::reply::Writer;
 use crate::proxy::server::Waiter;
 use crate::proxy::source::Source;
 use crate::proxy::watch::{self, Watch};
-use crate::proxy::{dispatch, local, reject};
+use crate::proxy::{dispatch, local, reject, scripts};
 use crate::token::Key;
 
 /// What a client has begun and not ended.
@@ -51,6 +51,8 @@ struct Held {
     lens: Vec<u32>,
     /// Where their keys are, once one had a key.
     server: Option<u32>,
+    /// What they change of the scripts that are remembered; where these are in `requests`.
+    scripts: Vec<scripts::Change>,
     /// One was refused, so EXEC will refuse them all.
     is_spoiled: bool,
 }
@@ -66,6 +68,11 @@ impl Transaction {
         matches!(self.watch, Watch::On { .. })
     }
 
+    /// How many requests wait for EXEC, if MULTI was said.
+    pub(crate) fn held_count(&self) -> Option<usize> {
+        self.held.as_ref().map(|held| held.lens.len())
+    }
+
     /// Bytes that wait for EXEC.
     pub(crate) fn held_bytes(&self) -> usize {
         self.held.as_ref().map_or(0, |held| held.requests.len())
@@ -77,6 +84,7 @@ impl Transaction {
             held.is_spoiled = true;
             held.requests = Chain::new();
             held.lens = Vec::new();
+            held.scripts = Vec::new();
         }
     }
 
@@ -166,6 +174,8 @@ pub(crate) fn hold(
     if let Some(held) = &mut account.transaction.held
         && !held.is_spoiled
     {
+        let before = held.requests.len();
+        held.scripts.extend(scripts::change(command, request).map(|change| change.behind(before)));
         held.lens.push(source.len() as u32);
         source.move_to(&mut held.requests);
     } else {
@@ -279,6 +289,7 @@ fn exec_watched(pools: &mut Pools, account: &mut Account, client: Key, source: S
 /// Queues MULTI, what was held, and EXEC, with nothing between them.
 fn send_run(pools: &mut Pools, account: &mut Account, client: Key, key: Key) {
     let Some(mut held) = account.transaction.held.take() else { return };
+    learn_scripts(pools, account, &held);
     let bytes = MULTI.len() + held.requests.len() + EXEC.len();
     let sequence = account.pipeline.push_waiting(u32::try_from(bytes).unwrap_or(u32::MAX));
     let now = pools.now;
@@ -292,6 +303,16 @@ fn send_run(pools: &mut Pools, account: &mut Account, client: Key, key: Key) {
     server.queue(Waiter::new(client, sequence, Expected::default(), now), EXEC.len() as u64);
     server.output.push_copy(EXEC);
     pools.flush_later(key);
+}
+
+/// Remembers the scripts of the run, and forgets them, in the order of its requests.
+fn learn_scripts(pools: &Pools, account: &Account, held: &Held) {
+    let (mut body, mut mark) = (Vec::new(), Mark::default());
+    for change in &held.scripts {
+        body.clear();
+        held.requests.copy_range(change.body.clone(), &mut body, &mut mark);
+        scripts::learn(pools, account, change, &body);
+    }
 }
 
 /// Forgets what was held, and what is watched.

@@ -34,6 +34,8 @@ pub(crate) enum Watch {
         server: u32,
         /// Whether it has said so of a key.
         agreed: bool,
+        /// How many it was asked to watch; one that was named twice counts twice.
+        keys: u32,
     },
     /// Nobody knows: the connection is lost.
     Lost,
@@ -45,6 +47,14 @@ impl Watch {
         match self {
             Self::On { server, .. } => Some(server),
             Self::Nothing | Self::Lost => None,
+        }
+    }
+
+    /// How many keys are watched.
+    pub(crate) fn keys(self) -> u32 {
+        match self {
+            Self::On { keys, .. } => keys,
+            Self::Nothing | Self::Lost => 0,
         }
     }
 }
@@ -72,7 +82,8 @@ pub(crate) fn watch(
         return private::refuse(pools, account, source);
     };
     pools.enqueue(account, client, key, request.expected, source);
-    account.transaction.watch = Watch::On { server: number, agreed };
+    let keys = watched.keys().saturating_add(request.keys.count);
+    account.transaction.watch = Watch::On { server: number, agreed, keys };
     account.errand = Errand::Watch;
     account.barrier = true;
 }

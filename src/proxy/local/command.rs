@@ -1,20 +1,17 @@
 //! COMMAND: what the command table says, which is what the proxy serves.
 
-use crate::proto::commands::{self, Categories, Command, Keys, Serve};
+use crate::proto::commands::{self, Categories, Command, Keys, Serve, Subscribe};
 use crate::proto::{Parsed, Protocol, Request, RequestParser};
 use crate::proxy::glob;
 use crate::proxy::local::Asked;
 use crate::proxy::local::arguments::Arguments;
+use crate::proxy::policy::Policy;
 use crate::proxy::reply::Writer;
 
 /// COMMAND [subcommand [argument ...]].
 pub(super) fn answer(asked: Asked<'_, '_>, words: &Arguments) {
     if words.len() == 1 {
-        let all: Vec<_> = served_firsts().collect();
-        return asked.write(|to| {
-            to.array(all.len());
-            all.into_iter().for_each(|command| describe(command, to));
-        });
+        return describe_all(asked);
     }
     let Some(&(_, name, arity, subcommand)) = SUBCOMMANDS.iter().find(|row| words.is(1, row.0))
     else {
@@ -37,15 +34,20 @@ const SUBCOMMANDS: [(&str, &str, i16, Subcommand); 6] = [
     ("HELP", "command|help", 2, |asked, _| asked.help("COMMAND", &HELP)),
 ];
 
-/// The commands that the proxy serves.
-fn served() -> impl Iterator<Item = &'static Command> {
+/// The commands that the proxy serves the clients of this pool.
+fn served(policy: &Policy) -> impl Iterator<Item = &'static Command> {
     let is_served = |command: &&Command| !matches!(command.serve, Serve::Refused(_));
-    commands::all().iter().filter(is_served)
+    commands::all().iter().filter(is_served).filter(|command| policy.serves(command))
 }
 
 /// Those of one word.
-fn served_firsts() -> impl Iterator<Item = &'static Command> {
-    served().filter(|command| !command.name.contains('|'))
+fn served_firsts(policy: &Policy) -> impl Iterator<Item = &'static Command> {
+    served(policy).filter(|command| !command.name.contains('|'))
+}
+
+/// What the pool of who asks says of commands.
+fn policy_of<'a>(asked: &'a Asked<'_, '_>) -> &'a Policy {
+    &asked.pools.pools[asked.account.pool as usize].setup.policy
 }
 
 /// The row of `container|subcommand`, or of a command of one word.
@@ -57,7 +59,8 @@ fn find(name: &[u8]) -> Option<&'static Command> {
 }
 
 fn count(asked: Asked<'_, '_>, _: &Arguments) {
-    asked.write(|to| _ = to.integer(served_firsts().count() as i64));
+    let count = served_firsts(policy_of(&asked)).count();
+    asked.write(|to| _ = to.integer(count as i64));
 }
 
 /// COMMAND LIST [FILTERBY MODULE name | ACLCAT category | PATTERN pattern].
@@ -79,7 +82,8 @@ fn list(asked: Asked<'_, '_>, words: &Arguments) {
     if words.len() != 2 && !(words.len() == 5 && is_filtered) {
         return asked.error("syntax error");
     }
-    let names: Vec<&str> = served().filter(is_meant).map(|command| command.name).collect();
+    let served = served(policy_of(&asked));
+    let names: Vec<&str> = served.filter(is_meant).map(|command| command.name).collect();
     asked.write(|to| {
         to.array(names.len());
         names.iter().for_each(|name| _ = to.bulk(name.as_bytes()));
@@ -89,20 +93,26 @@ fn list(asked: Asked<'_, '_>, words: &Arguments) {
 /// COMMAND INFO [name ...].
 fn info(asked: Asked<'_, '_>, words: &Arguments) {
     if words.len() == 2 {
-        let all: Vec<_> = served_firsts().collect();
-        return asked.write(|to| {
-            to.array(all.len());
-            all.into_iter().for_each(|command| describe(command, to));
-        });
+        return describe_all(asked);
     }
+    let served: Vec<_> = served(policy_of(&asked)).collect();
     asked.write(|to| {
         to.array(words.len() - 2);
         for name in words.from(2) {
             match find(name) {
-                Some(command) => describe(command, to),
+                Some(command) => describe(command, &served, to),
                 None => _ = to.null_array(),
             }
         }
+    });
+}
+
+fn describe_all(asked: Asked<'_, '_>) {
+    let firsts: Vec<_> = served_firsts(policy_of(&asked)).collect();
+    let served: Vec<_> = served(policy_of(&asked)).collect();
+    asked.write(|to| {
+        to.array(firsts.len());
+        firsts.into_iter().for_each(|command| describe(command, &served, to));
     });
 }
 
@@ -110,7 +120,7 @@ fn info(asked: Asked<'_, '_>, words: &Arguments) {
 /// them.
 fn docs(asked: Asked<'_, '_>, words: &Arguments) {
     let found: Vec<_> = match words.len() {
-        2 => served_firsts().collect(),
+        2 => served_firsts(policy_of(&asked)).collect(),
         _ => words.from(2).filter_map(find).collect(),
     };
     asked.write(|to| {
@@ -177,12 +187,14 @@ fn keys(asked: Asked<'_, '_>, words: &Arguments) {
 }
 
 /// A command as COMMAND INFO has it in redis 7.0: name, arity, flags, first key, last key, step,
-/// categories, tips, where its keys are, subcommands.
-fn describe(command: &Command, to: &mut Writer<'_>) {
+/// categories, tips, where its keys are, subcommands; of these, those that are `served`.
+fn describe(command: &Command, served: &[&Command], to: &mut Writer<'_>) {
     let (first, last, step) = match command.keys {
         Keys::Counted { also: Some(also), .. } => (also.into(), also.into(), 1),
         Keys::Range { first, last, step } => (first.into(), last.into(), step.into()),
         Keys::Sort | Keys::Radius => (1, 1, 1),
+        // A channel is a key to a cluster where it belongs to a shard.
+        Keys::Channels { last } if is_of_shards(command.serve, command.name) => (1, last.into(), 1),
         Keys::Migrate => (3, 3, 1),
         Keys::None
         | Keys::Counted { also: None, .. }
@@ -199,9 +211,14 @@ fn describe(command: &Command, to: &mut Writer<'_>) {
     to.set(categories.len());
     categories.iter().for_each(|category| _ = to.status(&format!("@{category}")));
     to.array(0).array(0);
-    let subcommands: Vec<_> = served().filter(|row| is_of(row, command)).collect();
+    let subcommands: Vec<_> = served.iter().filter(|row| is_of(row, command)).collect();
     to.array(subcommands.len());
-    subcommands.into_iter().for_each(|row| describe(row, to));
+    subcommands.into_iter().for_each(|row| describe(row, served, to));
+}
+
+fn is_of_shards(serve: Serve, name: &str) -> bool {
+    matches!(serve, Serve::Subscribe(Subscribe::Ssubscribe | Subscribe::Sunsubscribe))
+        || name == "spublish"
 }
 
 /// Whether a command is one of another's subcommands.
@@ -211,7 +228,7 @@ fn is_of(command: &Command, container: &Command) -> bool {
 
 const HELP: [&str; 12] = [
     "(no subcommand)",
-    "    All commands that the proxy serves.",
+    "    All commands that the pool's clients may say.",
     "COUNT",
     "    How many.",
     "LIST [FILTERBY (MODULE <name>|ACLCAT <category>|PATTERN <pattern>)]",

@@ -122,8 +122,13 @@ impl Place {
 }
 
 impl Subscriptions {
+    /// How many channels, patterns and shard channels it listens to.
+    pub(crate) fn counts(&self) -> [usize; 3] {
+        [self.channels.len(), self.patterns.len(), self.shards.len()]
+    }
+
     /// Whether the client listens to nothing.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.channels.is_empty() && self.patterns.is_empty() && self.shards.is_empty()
     }
 
