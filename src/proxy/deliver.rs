@@ -203,8 +203,7 @@ pub(crate) fn fail_server(proxy: &mut Proxy, key: Key, why: Option<Errno>) {
         return proxy.pools.close_server(key);
     }
     let protocol = server.parser.protocol();
-    let is_unused =
-        matches!(server.purpose, Purpose::Private { .. }) && server.waiters.is_empty();
+    let is_unused = matches!(server.purpose, Purpose::Private { .. }) && server.waiters.is_empty();
     let mut words = Vec::new();
     reject::failure(protocol, why, &mut words);
     // So it is when its only client has just not asked for anything (the server's `timeout`).
