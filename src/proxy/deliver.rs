@@ -1,16 +1,15 @@
 //! Replies on their way back: from a server connection to the client whose turn it is.
 
 use crate::io::{Buffer, Chain, Errno};
-use crate::limits::REPLY_BYTES_MAX;
 use crate::proto::resp::ReplyStep;
 use crate::proxy::client::Client;
 use crate::proxy::gather::Elements;
 use crate::proxy::pipeline::Part;
 use crate::proxy::pools::Retired;
-use crate::proxy::server::{self, HELLO, Purpose, Server, WHOLE, Waiter};
+use crate::proxy::server::{self, HELLO, Purpose, RUN, Server, WHOLE, Waiter};
 use crate::proxy::slots::Slots;
 use crate::proxy::source::Source;
-use crate::proxy::{Phase, Proxy, greeting, private, reject, resp3, subscribe};
+use crate::proxy::{Phase, Proxy, greeting, private, reject, resp3, subscribe, transaction};
 use crate::token::Key;
 
 /// Bytes arrived from a server. Any doubt about whose they are ends the connection.
@@ -80,9 +79,16 @@ fn next_reply(proxy: &mut Proxy, key: Key, buffer: &mut Buffer, at: usize) -> St
             let (purpose, first) = (server.purpose, server.parser.first_byte());
             proxy.pools.counters.replies += 1;
             proxy.pools.note_reply(key, buffer, at..at + end);
-            if waiter.fragment == HELLO {
-                resp3::on_agreed(proxy, key, waiter);
-                return Step::Settled { end: at + end };
+            match waiter.fragment {
+                HELLO => {
+                    resp3::on_agreed(proxy, key, waiter);
+                    return Step::Settled { end: at + end };
+                }
+                RUN if first == b'-' => {
+                    transaction::on_refused_run(proxy, key);
+                    return Step::Partial;
+                }
+                _ => {}
             }
             settle(proxy, key, waiter, buffer, at..at + end);
             if let Purpose::Private { owner: Some(owner) } = purpose {
@@ -104,17 +110,21 @@ fn keep_partial(proxy: &mut Proxy, key: Key, waiter: Waiter, buffer: &mut Buffer
         server.parser.forget_elements();
         return;
     }
-    if server.parser.bytes_so_far() <= REPLY_BYTES_MAX {
+    if server.parser.bytes_so_far() <= proxy.pools.limits.reply_bytes_max {
         server.partial.push_buffer(buffer, at..buffer.len());
         return;
+    }
+    let mut words = Vec::new();
+    reject::reply_too_large(server.parser.protocol(), &mut words);
+    // The errand of who has it alone is over, and nobody else has a use for what is left.
+    if matches!(server.purpose, Purpose::Private { .. }) {
+        return dismiss_server(proxy, key, &words);
     }
     server.partial = Chain::new();
     server.parser.forget_elements();
     if let Some(first) = server.waiters.front_mut() {
         first.abandon();
     }
-    let mut words = Vec::new();
-    reject::reply_too_large(server.parser.protocol(), &mut words);
     settle_error(proxy, waiter, &words);
 }
 
@@ -193,8 +203,13 @@ pub(crate) fn fail_server(proxy: &mut Proxy, key: Key, why: Option<Errno>) {
         return proxy.pools.close_server(key);
     }
     let protocol = server.parser.protocol();
+    let is_unused = matches!(server.purpose, Purpose::Private { .. }) && server.waiters.is_empty();
     let mut words = Vec::new();
     reject::failure(protocol, why, &mut words);
+    // So it is when its only client has just not asked for anything (the server's `timeout`).
+    if is_unused && why.is_none() {
+        return dismiss_server(proxy, key, &words);
+    }
     fail_server_saying(proxy, key, why, &words);
 }
 

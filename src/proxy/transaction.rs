@@ -13,7 +13,8 @@
 //! so nobody's request comes between. With a watched key it goes where that is watched.
 //!
 //! What a server says to MULTI is not waited for. One that refuses it (an access list that lacks
-//! it) carries out what follows one by one, and the client hears the server's error for EXEC.
+//! it) has what follows already and carries it out one by one, also what waits for somebody else.
+//! The connection is closed then, which ends the wait, and who waits on it hears why.
 
 use crate::io::{Chain, Mark};
 use crate::proto::commands::{self, Command, Local, Serve};
@@ -23,10 +24,10 @@ use crate::proxy::home;
 use crate::proxy::pools::Pools;
 use crate::proxy::private::Errand;
 use crate::proxy::reply::Writer;
-use crate::proxy::server::Waiter;
+use crate::proxy::server::{RUN, Waiter};
 use crate::proxy::source::Source;
 use crate::proxy::watch::{self, Watch};
-use crate::proxy::{dispatch, local, reject, scripts};
+use crate::proxy::{Proxy, deliver, dispatch, local, reject, scripts};
 use crate::token::Key;
 
 /// What a client has begun and not ended.
@@ -85,6 +86,15 @@ impl Transaction {
             held.requests = Chain::new();
             held.lens = Vec::new();
             held.scripts = Vec::new();
+        }
+    }
+
+    /// Keys have moved to other servers: what is held for one may be for another by now. With
+    /// watched keys EXEC says that one has changed.
+    pub(crate) fn on_routing(&mut self) {
+        let has_home = self.held.as_ref().is_some_and(|held| held.server.is_some());
+        if has_home && self.watch == Watch::Nothing {
+            self.spoil();
         }
     }
 
@@ -294,7 +304,7 @@ fn send_run(pools: &mut Pools, account: &mut Account, client: Key, key: Key) {
     let sequence = account.pipeline.push_waiting(u32::try_from(bytes).unwrap_or(u32::MAX));
     let now = pools.now;
     let server = pools.server_for_output(key);
-    server.queue(Waiter::nobody(now), MULTI.len() as u64);
+    server.queue(Waiter { fragment: RUN, ..Waiter::nobody(now) }, MULTI.len() as u64);
     server.output.push_copy(MULTI);
     for &len in &held.lens {
         server.queue(Waiter::nobody(now), u64::from(len));
@@ -315,6 +325,15 @@ fn learn_scripts(pools: &Pools, account: &Account, held: &Held) {
     }
 }
 
+/// A server has refused the MULTI of a run: nobody knows how long it is busy with the rest. It has
+/// not failed, and a client could have others fail it.
+pub(crate) fn on_refused_run(proxy: &mut Proxy, key: Key) {
+    let Some(server) = proxy.pools.servers.find(key) else { return };
+    let (pool, number) = (server.pool, server.number);
+    proxy.pools.log_server(pool, number, "refuses MULTI, its connection is closed");
+    deliver::dismiss_server(proxy, key, REFUSED);
+}
+
 /// Forgets what was held, and what is watched.
 pub(crate) fn discard(pools: &mut Pools, account: &mut Account) {
     pools.forsake(account);
@@ -329,6 +348,7 @@ fn say_unchanged(pools: &mut Pools, account: &mut Account, source: Source<'_>) {
     dispatch::answer(pools, account, source);
 }
 
+const REFUSED: &[u8] = b"-ERR the server refuses MULTI, its connection is closed\r\n";
 const OK: &[u8] = b"+OK\r\n";
 const QUEUED: &[u8] = b"+QUEUED\r\n";
 const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";

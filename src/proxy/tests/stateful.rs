@@ -3,6 +3,8 @@
 use super::*;
 use crate::limits::PRIVATE_KEPT_TIME;
 use crate::proto::RespVersion;
+use crate::proxy::private::Errand;
+use crate::proxy::server::Phase::Leaving;
 use crate::proxy::watch::Watch;
 
 /// A proxy and a client of it, whose key `a` is on one server.
@@ -250,4 +252,187 @@ fn a_drain_ends_the_waits_that_are_and_those_to_come() {
     let said = said(&mut proxy, client);
     assert_eq!(said.matches("-UNBLOCKED ").count(), 2, "{said}");
     assert!(connect_all(&mut proxy).is_empty(), "nobody waits any more");
+}
+
+#[test]
+fn a_reply_that_is_too_large_ends_a_private_connection() {
+    let limits = Limits { reply_bytes_max: 100, ..Limits::default() };
+    for request in ["BLPOP a 0", "WATCH a", "BLPOP a 0\r\nGET a"] {
+        let (mut proxy, client) = one_client(limits.clone());
+        receive(&mut proxy, client, format!("{request}\r\n").as_bytes());
+        let server = connected(&mut proxy);
+        asked(&mut proxy, server);
+        receive(&mut proxy, server, &[&b"$1000\r\n"[..], &[b'x'; 200]].concat());
+        let error = "-ERR The reply of the server is too large for the proxy ";
+        assert_eq!(said(&mut proxy, client), error);
+        assert!(proxy.pools.servers.find(server).is_some_and(|it| it.phase == Leaving));
+        assert_eq!(proxy.pools.pools[0].setup.private.used(), 0);
+        assert_eq!(proxy.counters().server_failures, 0);
+        // Nothing is left of the errand that a drain or an end would settle again.
+        let account = &proxy.clients.find(client).expect("here").account;
+        assert_eq!((account.private, account.errand), (None, Errand::None));
+        receive(&mut proxy, server, b"xxx");
+        proxy.drain(at(1));
+        proxy.on_end(at(1), client);
+    }
+}
+
+#[test]
+fn a_reply_to_exec_that_is_too_large_ends_its_connection() {
+    let limits = Limits { reply_bytes_max: 100, ..Limits::default() };
+    let mut proxy = proxy(limits);
+    let (client, server) = watching(&mut proxy);
+    receive(&mut proxy, client, b"MULTI\r\nGET a\r\nEXEC\r\n");
+    asked(&mut proxy, server);
+    receive(&mut proxy, server, &[&b"+OK\r\n+QUEUED\r\n*1\r\n$999\r\n"[..], &[0; 200]].concat());
+    let error = "-ERR The reply of the server is too large for the proxy ";
+    assert_eq!(said(&mut proxy, client), format!("+OK +QUEUED {error}"));
+    receive(&mut proxy, client, b"WATCH b\r\n");
+    let other = connected(&mut proxy);
+    assert_eq!(asked(&mut proxy, other), "*2 $5 WATCH $1 b ");
+}
+
+#[test]
+fn a_private_connection_is_borrowed_for_its_own_server_only() {
+    let mut proxy = proxy(Limits::default());
+    let (client, server) = watching(&mut proxy);
+    let Proxy { pools, clients, .. } = &mut proxy;
+    let account = &mut clients.find_mut(client).expect("here").account;
+    let number = pools.servers.find(server).expect("open").number;
+    assert_eq!(watch::borrow(pools, account, client, number), Some(server));
+    let other = watch::borrow(pools, account, client, 1 - number).expect("there is room");
+    assert_eq!(account.private, Some(other));
+    assert_eq!(pools.servers.find(other).map(|other| other.number), Some(1 - number));
+    assert_eq!(pools.pools[0].setup.private.used(), 1);
+}
+
+/// Ejects the servers whose places are true.
+fn route_without(proxy: &mut Proxy, ejected: [bool; 2]) {
+    let nodes = ["127.0.0.1:1", "127.0.0.1:2"].map(|name| Node { name: name.into(), weight: 1 });
+    let (hash, kind) = (HashKind::default(), DistributionKind::Modula);
+    let routing = RoutingTable::new(hash, None, kind, &nodes, &ejected);
+    proxy.set_routing(0, Arc::new(routing));
+}
+
+#[test]
+fn who_waits_when_keys_move_waits_no_more_and_is_served_on() {
+    let (mut proxy, client) = one_client(Limits::default());
+    receive(&mut proxy, client, b"BLPOP a 0\r\nGET a\r\n");
+    let server = connected(&mut proxy);
+    asked(&mut proxy, server);
+    let number = proxy.pools.servers.find(server).expect("open").number;
+    route_without(&mut proxy, [false, false]);
+    assert_eq!(said(&mut proxy, client), "", "nothing has moved");
+    route_without(&mut proxy, [number == 0, number == 1]);
+    assert!(said(&mut proxy, client).starts_with("-UNBLOCKED "));
+    assert!(proxy.pools.servers.find(server).is_some_and(|it| it.phase == Leaving));
+    let other = connected(&mut proxy);
+    assert_eq!(asked(&mut proxy, other), "*2 $3 GET $1 a ");
+    receive(&mut proxy, other, b"$-1\r\n");
+    // It waits at the other one, until the first returns.
+    receive(&mut proxy, client, b"BLPOP a 0\r\n");
+    assert_eq!(said(&mut proxy, client), "$-1 ");
+    route_without(&mut proxy, [false, false]);
+    assert!(said(&mut proxy, client).starts_with("-UNBLOCKED "));
+    assert_eq!(proxy.pools.pools[0].setup.private.used(), 0);
+}
+
+#[test]
+fn a_transaction_is_not_carried_out_where_its_keys_were() {
+    let mut proxy = proxy(Limits::default());
+    let (watching, server) = watching(&mut proxy);
+    receive(&mut proxy, watching, b"MULTI\r\nGET a\r\n");
+    let asking = proxy.on_accept(0);
+    receive(&mut proxy, asking, b"WATCH a\r\n");
+    let [holding, keyless] = [b"MULTI\r\nGET a\r\n", b"MULTI\r\nPING \r\n"].map(|requests| {
+        let client = proxy.on_accept(0);
+        receive(&mut proxy, client, requests);
+        assert_eq!(said(&mut proxy, client), "+OK +QUEUED ");
+        client
+    });
+    assert_eq!(said(&mut proxy, watching), "+OK +QUEUED ");
+    connect_all(&mut proxy);
+    route_without(&mut proxy, [true, false]);
+    assert!(wants(&mut proxy).contains(&Want::Close(server)));
+    assert_eq!(said(&mut proxy, asking), "-ERR keys have moved to other servers ");
+    for client in [watching, holding, asking, keyless] {
+        receive(&mut proxy, client, b"EXEC\r\n");
+    }
+    assert_eq!(said(&mut proxy, watching), "*-1 ");
+    let aborted = "-EXECABORT Transaction discarded because of previous errors. ";
+    assert_eq!(said(&mut proxy, holding), aborted);
+    assert_eq!(said(&mut proxy, asking), "-ERR EXEC without MULTI ");
+    let run = connected(&mut proxy);
+    assert_eq!(asked(&mut proxy, run), "*1 $5 MULTI *1 $4 PING *1 $4 EXEC ");
+    assert_eq!(proxy.counters().server_failures, 0);
+}
+
+#[test]
+fn a_transaction_that_has_set_out_is_let_be_when_keys_move() {
+    let mut proxy = proxy(Limits::default());
+    let (client, server) = watching(&mut proxy);
+    receive(&mut proxy, client, b"MULTI\r\nGET a\r\nEXEC\r\n");
+    asked(&mut proxy, server);
+    route_without(&mut proxy, [true, false]);
+    receive(&mut proxy, server, b"+OK\r\n+QUEUED\r\n*1\r\n$-1\r\n");
+    assert_eq!(said(&mut proxy, client), "+OK +QUEUED *1 $-1 ");
+}
+
+#[test]
+fn a_server_that_refuses_multi_does_not_wait_for_what_follows() {
+    let (mut proxy, client) = one_client(Limits::default());
+    let other = proxy.on_accept(0);
+    receive(&mut proxy, client, b"MULTI\r\nBLPOP a 0\r\nEXEC\r\n");
+    receive(&mut proxy, other, b"GET a\r\n");
+    let server = connected(&mut proxy);
+    asked(&mut proxy, server);
+    receive(&mut proxy, server, b"-NOPERM this user has no");
+    receive(&mut proxy, server, b" permissions\r\n");
+    assert!(wants(&mut proxy).contains(&Want::Close(server)));
+    let refused = "-ERR the server refuses MULTI, its connection is closed ";
+    assert_eq!(said(&mut proxy, client), format!("+OK +QUEUED {refused}"));
+    assert_eq!(said(&mut proxy, other), refused);
+    assert_eq!(proxy.counters().server_failures, 0);
+}
+
+#[test]
+fn connections_are_not_kept_from_other_workers_when_they_are_scarce() {
+    let mut proxy = proxy(Limits::default());
+    let quota = Arc::new(Quota::new(4));
+    proxy.pools.pools[0].setup.private = Arc::clone(&quota);
+    for others in 0..3 {
+        let (client, server) = watching(&mut proxy);
+        receive(&mut proxy, client, b"UNWATCH\r\n");
+        asked(&mut proxy, server);
+        receive(&mut proxy, server, b"+OK\r\n");
+        let is_scarce = others == 2;
+        assert_eq!(wants(&mut proxy).contains(&Want::Close(server)), is_scarce, "{others}");
+        proxy.pools.close_server(server);
+        wants(&mut proxy);
+        assert!(quota.take(), "another worker takes one");
+    }
+}
+
+#[test]
+fn the_end_of_an_idle_private_connection_is_no_failure_of_its_server() {
+    for (request, why, failures) in
+        [("", None, 0), ("UNWATCH\r\n", None, 1), ("", Some(Errno(libc::ECONNRESET)), 1)]
+    {
+        let mut proxy = proxy(Limits::default());
+        proxy.pools.pools[0].setup.ejecting = Some(Ejecting { on_oom: false });
+        let (client, server) = watching(&mut proxy);
+        receive(&mut proxy, client, request.as_bytes());
+        match why {
+            Some(why) => proxy.on_error(at(2), server, why),
+            None => proxy.on_end(at(2), server),
+        }
+        assert!(wants(&mut proxy).contains(&Want::Close(server)));
+        assert_eq!(proxy.counters().server_failures, failures);
+        assert_eq!(signs(&mut proxy).len() as u64, failures);
+        assert_eq!(proxy.pools.pools[0].setup.private.used(), 0);
+        if request.is_empty() {
+            receive(&mut proxy, client, b"MULTI\r\nGET a\r\nEXEC\r\n");
+            assert_eq!(said(&mut proxy, client), "+OK +QUEUED *-1 ");
+        }
+    }
 }
