@@ -41,6 +41,10 @@ pub const SPARE_CHAINS_MAX: usize = 64;
 /// longest that makes sense lists some thousand commands or clients.
 pub const LOCAL_REQUEST_BYTES_MAX: usize = 1 << 20;
 
+/// Bytes of a client's name, of its library's and of that one's version. They are kept as long as
+/// the client is there, and CLIENT LIST tells them of all clients at once.
+pub const CLIENT_NAME_BYTES_MAX: usize = 256;
+
 /// Private connections that a worker keeps for each pool when no client has them.
 pub const PRIVATE_KEPT_MAX: usize = 16;
 
