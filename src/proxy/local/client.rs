@@ -107,6 +107,7 @@ fn list(asked: Asked<'_, '_>, words: &Arguments) {
                 None => return asked.error("Invalid client ID"),
             }
         }
+        filter.ids.sort_unstable();
     } else if words.len() != 2 {
         return asked.error("syntax error");
     }

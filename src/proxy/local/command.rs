@@ -1,7 +1,10 @@
 //! COMMAND: what the command table says, which is what the proxy serves.
 
+use std::sync::LazyLock;
+
+use crate::limits::{COMMAND_NAMES_MAX, PATTERN_BYTES_MAX};
 use crate::proto::commands::{self, Categories, Command, Keys, Serve};
-use crate::proto::{Parsed, Protocol, Request, RequestParser};
+use crate::proto::{Parsed, Protocol, Request, RequestParser, RespVersion};
 use crate::proxy::glob;
 use crate::proxy::local::Asked;
 use crate::proxy::local::arguments::Arguments;
@@ -80,6 +83,9 @@ fn list(asked: Asked<'_, '_>, words: &Arguments) {
     if words.len() != 2 && !(words.len() == 5 && is_filtered) {
         return asked.error("syntax error");
     }
+    if words.find(4).is_some_and(|it| it.len() > PATTERN_BYTES_MAX) {
+        return asked.error("the pattern is too long");
+    }
     let names: Vec<&str> = served().filter(is_meant).map(|command| command.name).collect();
     asked.write(|to| {
         to.array(names.len());
@@ -96,6 +102,9 @@ fn info(asked: Asked<'_, '_>, words: &Arguments) {
             all.into_iter().for_each(|command| describe(command, to));
         });
     }
+    if words.len() - 2 > COMMAND_NAMES_MAX {
+        return asked.error(TOO_MANY);
+    }
     asked.write(|to| {
         to.array(words.len() - 2);
         for name in words.from(2) {
@@ -110,6 +119,9 @@ fn info(asked: Asked<'_, '_>, words: &Arguments) {
 /// COMMAND DOCS [name ...]: the names that are served. The texts are Redis's, whose clients have
 /// them.
 fn docs(asked: Asked<'_, '_>, words: &Arguments) {
+    if words.len() - 2 > COMMAND_NAMES_MAX {
+        return asked.error(TOO_MANY);
+    }
     let found: Vec<_> = match words.len() {
         2 => served_firsts().collect(),
         _ => words.from(2).filter_map(find).collect(),
@@ -182,9 +194,42 @@ fn keys(asked: Asked<'_, '_>, words: &Arguments, with_flags: bool) {
     });
 }
 
-/// A command as COMMAND INFO has it in redis 7.0: name, arity, flags, first key, last key, step,
-/// categories, tips, where its keys are, subcommands.
+/// A command as COMMAND INFO has it in redis 7.0: what `head` writes, and subcommands.
 fn describe(command: &Command, to: &mut Writer<'_>) {
+    let row = &ROWS[usize::from(command.number)];
+    to.either(&row.two, &row.three).array(row.seconds.len());
+    for second in &row.seconds {
+        let row = &ROWS[usize::from(second.number)];
+        to.either(&row.two, &row.three).array(0);
+    }
+}
+
+/// What is told of a command, written once: who asks for all of them asks often.
+struct Row {
+    /// What `head` writes, in RESP2.
+    two: Vec<u8>,
+    /// The same in RESP3.
+    three: Vec<u8>,
+    /// Its subcommands that the proxy serves.
+    seconds: Vec<&'static Command>,
+}
+
+/// By the command's number.
+static ROWS: LazyLock<Vec<Row>> = LazyLock::new(|| commands::all().iter().map(Row::new).collect());
+
+impl Row {
+    fn new(command: &Command) -> Self {
+        let [two, three] = [RespVersion::Two, RespVersion::Three].map(|version| {
+            let mut bytes = Vec::new();
+            head(command, &mut Writer::new(version, &mut bytes));
+            bytes
+        });
+        Self { two, three, seconds: served().filter(|row| is_of(row, command)).collect() }
+    }
+}
+
+/// Name, arity, flags, first key, last key, step, categories, tips, where its keys are.
+fn head(command: &Command, to: &mut Writer<'_>) {
     let (first, last, step) = match command.keys {
         Keys::Counted { also: Some(also), .. } => (also.into(), also.into(), 1),
         Keys::Range { first, last, step } => (first.into(), last.into(), step.into()),
@@ -205,15 +250,14 @@ fn describe(command: &Command, to: &mut Writer<'_>) {
     to.set(categories.len());
     categories.iter().for_each(|category| _ = to.status(&format!("@{category}")));
     to.array(0).array(0);
-    let subcommands: Vec<_> = served().filter(|row| is_of(row, command)).collect();
-    to.array(subcommands.len());
-    subcommands.into_iter().for_each(|row| describe(row, to));
 }
 
 /// Whether a command is one of another's subcommands.
 fn is_of(command: &Command, container: &Command) -> bool {
     command.name.strip_prefix(container.name).is_some_and(|rest| rest.starts_with('|'))
 }
+
+const TOO_MANY: &str = "the names are more than there are commands";
 
 const HELP: [&str; 12] = [
     "(no subcommand)",
