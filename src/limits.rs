@@ -37,9 +37,28 @@ pub const STASH_BYTES_MAX: usize = 64 << 10;
 /// Emptied chains that a worker keeps for the next output, of `SPARE_CHAIN_BYTES_MAX` each.
 pub const SPARE_CHAINS_MAX: usize = 64;
 
-/// Bytes of a request whose arguments the proxy itself looks at, all together: they are copied. The
-/// longest that makes sense lists some thousand commands or clients.
-pub const LOCAL_REQUEST_BYTES_MAX: usize = 1 << 20;
+/// Bytes of a request whose arguments the proxy itself looks at, all together: they are copied, and
+/// nobody else of the worker is served meanwhile. The longest that makes sense lists some thousand
+/// clients.
+pub const LOCAL_REQUEST_BYTES_MAX: usize = 64 << 10;
+
+/// Names in one COMMAND INFO or DOCS, more than there are. What is told of a command of many
+/// subcommands is some hundred times as long as its name.
+pub const COMMAND_NAMES_MAX: usize = 512;
+
+/// Bytes of a pattern that the proxy itself looks at: the time that it takes is its length times
+/// that of all names.
+pub const PATTERN_BYTES_MAX: usize = 256;
+
+/// Patterns in one CONFIG GET, more than there are values.
+pub const PATTERNS_MAX: usize = 32;
+
+/// Bytes that a worker keeps for the next reply of its own.
+pub const WORDS_BYTES_KEPT: usize = 64 << 10;
+
+/// Bytes of a client's name, of its library's and of that one's version. They are kept as long as
+/// the client is there, and CLIENT LIST tells them of all clients at once.
+pub const CLIENT_NAME_BYTES_MAX: usize = 256;
 
 /// Private connections that a worker keeps for each pool when no client has them.
 pub const PRIVATE_KEPT_MAX: usize = 16;

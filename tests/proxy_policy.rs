@@ -101,6 +101,16 @@ fn a_list_of_what_is_allowed_leaves_the_rest_out() {
 }
 
 #[test]
+fn a_denied_hello_is_unknown_as_clients_do_without_it_then() {
+    let server = Redis::start();
+    let proxy = Proxy::start(&[server.line()], &["commands: {deny: [hello]}"]);
+    let mut client = proxy.client();
+    unknown(&mut client, &["HELLO", "3"]);
+    unknown(&mut client, &["HELLO"]);
+    assert_eq!(client.call(&["SET", "a", "1"]), Reply::status("OK"));
+}
+
+#[test]
 fn a_renamed_command_is_known_by_its_new_name_alone() {
     let servers = [Redis::start(), Redis::start()];
     let lines =

@@ -60,7 +60,7 @@ pub(crate) fn dispatch(
         Wait::ForEver => None,
         Wait::Unclear => Some(timeout),
     });
-    account.errand = Errand::Wait { sequence };
+    pools.begin_wait(account, sequence);
     account.barrier = true;
 }
 

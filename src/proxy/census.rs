@@ -58,6 +58,7 @@ pub(crate) enum Question {
 /// Which clients are meant; what is not given does not matter.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Filter {
+    /// In their order.
     pub(crate) ids: Vec<u64>,
     pub(crate) kind: Option<Kind>,
     /// The client's address.
@@ -134,7 +135,8 @@ impl Round {
 impl Filter {
     /// Whether a client may be meant, as far as its id says.
     fn knows(&self, identity: &identity::Identity) -> bool {
-        self.spares != Some(identity.id) && (self.ids.is_empty() || self.ids.contains(&identity.id))
+        let is_listed = self.ids.is_empty() || self.ids.binary_search(&identity.id).is_ok();
+        is_listed && self.spares != Some(identity.id)
     }
 
     fn fits(&self, client: &Client, now: Instant) -> bool {

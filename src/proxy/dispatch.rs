@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use crate::io::{Buffer, Chain, Errno};
+use crate::limits::WORDS_BYTES_KEPT;
 use crate::proto::commands::{Command, Keys, Refusal, Serve, Split};
 use crate::proto::{Form, Request};
 use crate::proxy::client::Account;
@@ -237,6 +238,9 @@ pub(crate) fn answer(pools: &mut Pools, account: &mut Account, source: Source<'_
     source.discard();
     pools.lend(&mut account.output);
     account.pipeline.push_answered(&pools.words, &mut account.output);
+    if pools.words.capacity() > WORDS_BYTES_KEPT {
+        pools.words = Vec::new();
+    }
 }
 
 /// What a server says that is none of a cluster.

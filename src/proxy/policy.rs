@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::config::{CommandRules, Modules, Which};
 use crate::proto::Request;
-use crate::proto::commands::{self, Command, Names, UNLISTED};
+use crate::proto::commands::{self, Command, Local, Names, Serve, UNLISTED};
 use crate::proxy::client::Account;
 use crate::proxy::pools::Pools;
 use crate::proxy::source::Source;
@@ -134,6 +134,10 @@ fn refuse<'s>(
     pools.words.clear();
     match verdict {
         Verdict::Served => return Some(source),
+        // Clients that begin with HELLO do without where it is unknown, and only there.
+        Verdict::Denied | Verdict::Ruled if command.serve == Serve::Local(Local::Hello) => {
+            reject::unknown(request, &source, &mut pools.words);
+        }
         Verdict::Nameless => reject::unknown(request, &source, &mut pools.words),
         Verdict::Denied | Verdict::Ruled if !command.arity_fits(request.arguments) => {
             reject::wrong_arity(command, &mut pools.words);

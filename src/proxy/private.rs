@@ -49,18 +49,25 @@ pub(crate) struct Kept {
 #[derive(Debug)]
 pub struct Quota {
     used: AtomicU32,
+    /// Clients that wait for the reply to a request that may wait.
+    waiting: AtomicU32,
     max: u32,
 }
 
 impl Quota {
     /// Room for so many.
     pub const fn new(max: u32) -> Self {
-        Self { used: AtomicU32::new(0), max }
+        Self { used: AtomicU32::new(0), waiting: AtomicU32::new(0), max }
     }
 
     /// How many there are.
     pub fn used(&self) -> u32 {
         self.used.load(Ordering::Relaxed)
+    }
+
+    /// How many clients of the pool wait: for a list to have an element, and the like.
+    pub(crate) fn waiting(&self) -> u32 {
+        self.waiting.load(Ordering::Relaxed)
     }
 
     /// Takes one, if there is one left.
@@ -137,10 +144,27 @@ impl Pools {
 
     /// Ends the private connection of a client that leaves, with whatever it was doing there.
     pub(crate) fn forsake(&mut self, account: &mut Account) {
-        account.errand = Errand::None;
+        self.end_errand(account);
         if let Some(key) = account.private.take() {
             self.close_server(key);
         }
+    }
+
+    /// The client waits for the reply of this sequence number.
+    pub(crate) fn begin_wait(&self, account: &mut Account, sequence: u32) {
+        self.pools[account.pool as usize].setup.private.waiting.fetch_add(1, Ordering::Relaxed);
+        account.errand = Errand::Wait { sequence };
+    }
+
+    /// What the client's private connection was for, until now.
+    fn end_errand(&self, account: &mut Account) -> Errand {
+        let errand = std::mem::take(&mut account.errand);
+        if matches!(errand, Errand::Wait { .. }) {
+            let waiting = &self.pools[account.pool as usize].setup.private.waiting;
+            let before = waiting.fetch_sub(1, Ordering::Relaxed);
+            assert!(before > 0, "a wait that ends has begun");
+        }
+        errand
     }
 
     /// Whether a connection is private, and nobody has it.
@@ -178,7 +202,7 @@ pub(crate) fn after_reply(proxy: &mut Proxy, key: Key, owner: Key, first: u8) {
         return;
     }
     let agrees = first != b'-';
-    match std::mem::take(&mut account.errand) {
+    match proxy.pools.end_errand(account) {
         Errand::None => {}
         Errand::Watch => watch::on_watched(&mut proxy.pools, account, agrees),
         // A server that refuses may remember what it was to forget.
@@ -195,7 +219,7 @@ pub(crate) fn after_reply(proxy: &mut Proxy, key: Key, owner: Key, first: u8) {
 pub(crate) fn on_lost(proxy: &mut Proxy, owner: Key) {
     if let Some(client) = proxy.clients.find_mut(owner) {
         client.account.private = None;
-        client.account.errand = Errand::None;
+        proxy.pools.end_errand(&mut client.account);
         client.account.transaction.on_lost();
     }
 }

@@ -44,6 +44,15 @@ impl<'b> Writer<'b> {
         }
     }
 
+    /// What has been written before, in either version.
+    pub(crate) fn either(&mut self, two: &[u8], three: &[u8]) -> &mut Self {
+        self.into.extend_from_slice(match self.version {
+            RespVersion::Two => two,
+            RespVersion::Three => three,
+        });
+        self
+    }
+
     /// A bulk string.
     pub(crate) fn bulk(&mut self, bytes: &[u8]) -> &mut Self {
         self.head(b'$', bytes.len() as i64);

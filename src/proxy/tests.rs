@@ -7,6 +7,7 @@ use crate::distribution::{DistributionKind, Node, RoutingTable};
 use crate::hash::HashKind;
 use crate::proto::RespVersion;
 
+mod bounds;
 mod resp3;
 
 fn proxy(limits: Limits) -> Proxy {

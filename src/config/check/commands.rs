@@ -48,6 +48,15 @@ impl Keys<'_, '_> {
                 }
             }
         }
+        let modules = firsts.iter().find(|first| first.key == "modules");
+        if let Some(entry) = modules
+            && rules.modules == Modules::FirstKey
+            && rules.deny.contains(&Which::All)
+        {
+            let text =
+                "first_key is at odds with @all in deny, which means commands of modules too";
+            self.bad(entry.node.place, "commands.modules", text.to_owned());
+        }
         rules
     }
 

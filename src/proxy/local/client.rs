@@ -1,5 +1,6 @@
 //! CLIENT: the connection itself, and those of others.
 
+use crate::limits::CLIENT_NAME_BYTES_MAX;
 use crate::proxy::census::{Filter, Kind, Question};
 use crate::proxy::identity::{Attribute, is_fit_to_print};
 use crate::proxy::local::arguments::Arguments;
@@ -46,9 +47,8 @@ fn set_info(asked: Asked<'_, '_>, words: &Arguments) {
         let option = String::from_utf8_lossy(&words[2]);
         return asked.error(&format!("Unrecognized option '{option}'"));
     };
-    if !is_fit_to_print(&words[3]) {
-        let words = format!("{name} cannot contain spaces, newlines or special characters.");
-        return asked.error(&words);
+    if let Some(fault) = name_fault(name, &words[3]) {
+        return asked.error(&fault);
     }
     asked.account.identity.set_attribute(what, &words[3]);
     asked.say(OK);
@@ -56,8 +56,8 @@ fn set_info(asked: Asked<'_, '_>, words: &Arguments) {
 
 /// CLIENT SETNAME name; an empty one takes it away.
 fn set_name(asked: Asked<'_, '_>, words: &Arguments) {
-    if !is_fit_to_print(&words[2]) {
-        return asked.error(BAD_NAME);
+    if let Some(fault) = name_fault(NAMES, &words[2]) {
+        return asked.error(&fault);
     }
     asked.account.identity.set_name(&words[2]);
     asked.say(OK);
@@ -107,6 +107,7 @@ fn list(asked: Asked<'_, '_>, words: &Arguments) {
                 None => return asked.error("Invalid client ID"),
             }
         }
+        filter.ids.sort_unstable();
     } else if words.len() != 2 {
         return asked.error("syntax error");
     }
@@ -164,8 +165,17 @@ fn unknown_kind(name: &[u8]) -> String {
     format!("Unknown client type '{}'", String::from_utf8_lossy(name))
 }
 
-pub(super) const BAD_NAME: &str =
-    "Client names cannot contain spaces, newlines or special characters.";
+/// Why a client may not call itself, or its library, this. Redis has no limit of the length.
+pub(super) fn name_fault(what: &str, name: &[u8]) -> Option<String> {
+    if name.len() > CLIENT_NAME_BYTES_MAX {
+        return Some(format!("{what} cannot be longer than {CLIENT_NAME_BYTES_MAX} bytes."));
+    }
+    let fault = "cannot contain spaces, newlines or special characters.";
+    (!is_fit_to_print(name)).then(|| format!("{what} {fault}"))
+}
+
+/// What Redis calls the names of clients in its errors.
+pub(super) const NAMES: &str = "Client names";
 
 const HELP: [&str; 22] = [
     "GETNAME",

@@ -1,7 +1,10 @@
 //! COMMAND: what the command table says, which is what the proxy serves.
 
+use std::sync::LazyLock;
+
+use crate::limits::{COMMAND_NAMES_MAX, PATTERN_BYTES_MAX};
 use crate::proto::commands::{self, Categories, Command, Keys, Serve, Subscribe};
-use crate::proto::{Parsed, Protocol, Request, RequestParser};
+use crate::proto::{Parsed, Protocol, Request, RequestParser, RespVersion};
 use crate::proxy::glob;
 use crate::proxy::local::Asked;
 use crate::proxy::local::arguments::Arguments;
@@ -82,6 +85,9 @@ fn list(asked: Asked<'_, '_>, words: &Arguments) {
     if words.len() != 2 && !(words.len() == 5 && is_filtered) {
         return asked.error("syntax error");
     }
+    if words.find(4).is_some_and(|it| it.len() > PATTERN_BYTES_MAX) {
+        return asked.error("the pattern is too long");
+    }
     let served = served(policy_of(&asked));
     let names: Vec<&str> = served.filter(is_meant).map(|command| command.name).collect();
     asked.write(|to| {
@@ -95,7 +101,10 @@ fn info(asked: Asked<'_, '_>, words: &Arguments) {
     if words.len() == 2 {
         return describe_all(asked);
     }
-    let served: Vec<_> = served(policy_of(&asked)).collect();
+    if words.len() - 2 > COMMAND_NAMES_MAX {
+        return asked.error(TOO_MANY);
+    }
+    let served = are_served(policy_of(&asked));
     asked.write(|to| {
         to.array(words.len() - 2);
         for name in words.from(2) {
@@ -109,7 +118,7 @@ fn info(asked: Asked<'_, '_>, words: &Arguments) {
 
 fn describe_all(asked: Asked<'_, '_>) {
     let firsts: Vec<_> = served_firsts(policy_of(&asked)).collect();
-    let served: Vec<_> = served(policy_of(&asked)).collect();
+    let served = are_served(policy_of(&asked));
     asked.write(|to| {
         to.array(firsts.len());
         firsts.into_iter().for_each(|command| describe(command, &served, to));
@@ -119,6 +128,9 @@ fn describe_all(asked: Asked<'_, '_>) {
 /// COMMAND DOCS [name ...]: the names that are served. The texts are Redis's, whose clients have
 /// them.
 fn docs(asked: Asked<'_, '_>, words: &Arguments) {
+    if words.len() - 2 > COMMAND_NAMES_MAX {
+        return asked.error(TOO_MANY);
+    }
     let found: Vec<_> = match words.len() {
         2 => served_firsts(policy_of(&asked)).collect(),
         _ => words.from(2).filter_map(find).collect(),
@@ -186,9 +198,52 @@ fn keys(asked: Asked<'_, '_>, words: &Arguments) {
     });
 }
 
-/// A command as COMMAND INFO has it in redis 7.0: name, arity, flags, first key, last key, step,
-/// categories, tips, where its keys are, subcommands; of these, those that are `served`.
-fn describe(command: &Command, served: &[&Command], to: &mut Writer<'_>) {
+/// A command as COMMAND INFO has it in redis 7.0: what `head` writes, and subcommands, of these
+/// the `served`, by number.
+fn describe(command: &Command, served: &[bool], to: &mut Writer<'_>) {
+    let row = &ROWS[usize::from(command.number)];
+    let is_served = |second: &&&Command| served[usize::from(second.number)];
+    let seconds: Vec<_> = row.seconds.iter().filter(is_served).collect();
+    to.either(&row.two, &row.three).array(seconds.len());
+    for second in seconds {
+        let row = &ROWS[usize::from(second.number)];
+        to.either(&row.two, &row.three).array(0);
+    }
+}
+
+/// What is told of a command, written once: who asks for all of them asks often.
+struct Row {
+    /// What `head` writes, in RESP2.
+    two: Vec<u8>,
+    /// The same in RESP3.
+    three: Vec<u8>,
+    /// Its subcommands.
+    seconds: Vec<&'static Command>,
+}
+
+/// By the command's number.
+static ROWS: LazyLock<Vec<Row>> = LazyLock::new(|| commands::all().iter().map(Row::new).collect());
+
+impl Row {
+    fn new(command: &Command) -> Self {
+        let [two, three] = [RespVersion::Two, RespVersion::Three].map(|version| {
+            let mut bytes = Vec::new();
+            head(command, &mut Writer::new(version, &mut bytes));
+            bytes
+        });
+        let seconds = commands::all().iter().filter(|row| is_of(row, command)).collect();
+        Self { two, three, seconds }
+    }
+}
+
+/// Which commands are served, by number.
+fn are_served(policy: &Policy) -> Vec<bool> {
+    let is_served = |row: &Command| !matches!(row.serve, Serve::Refused(_)) && policy.serves(row);
+    commands::all().iter().map(is_served).collect()
+}
+
+/// Name, arity, flags, first key, last key, step, categories, tips, where its keys are.
+fn head(command: &Command, to: &mut Writer<'_>) {
     let (first, last, step) = match command.keys {
         Keys::Counted { also: Some(also), .. } => (also.into(), also.into(), 1),
         Keys::Range { first, last, step } => (first.into(), last.into(), step.into()),
@@ -211,9 +266,6 @@ fn describe(command: &Command, served: &[&Command], to: &mut Writer<'_>) {
     to.set(categories.len());
     categories.iter().for_each(|category| _ = to.status(&format!("@{category}")));
     to.array(0).array(0);
-    let subcommands: Vec<_> = served.iter().filter(|row| is_of(row, command)).collect();
-    to.array(subcommands.len());
-    subcommands.into_iter().for_each(|row| describe(row, served, to));
 }
 
 fn is_of_shards(serve: Serve, name: &str) -> bool {
@@ -225,6 +277,8 @@ fn is_of_shards(serve: Serve, name: &str) -> bool {
 fn is_of(command: &Command, container: &Command) -> bool {
     command.name.strip_prefix(container.name).is_some_and(|rest| rest.starts_with('|'))
 }
+
+const TOO_MANY: &str = "the names are more than there are commands";
 
 const HELP: [&str; 12] = [
     "(no subcommand)",

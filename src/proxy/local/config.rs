@@ -1,5 +1,6 @@
 //! CONFIG: what clients look up, with the values that are true of a proxy.
 
+use crate::limits::{PATTERN_BYTES_MAX, PATTERNS_MAX};
 use crate::proxy::glob;
 use crate::proxy::local::Asked;
 use crate::proxy::local::arguments::Arguments;
@@ -8,6 +9,9 @@ use crate::proxy::local::arguments::Arguments;
 pub(super) fn answer(asked: Asked<'_, '_>, words: &Arguments) {
     if words.is(1, "GET") {
         let Some(asked) = asked.enter("config|get", -3, words) else { return };
+        if words.len() - 2 > PATTERNS_MAX || words.from(2).any(|it| it.len() > PATTERN_BYTES_MAX) {
+            return asked.error("the patterns are too many or too long");
+        }
         let maxclients = asked.pools.limits.clients_max.to_string();
         let known = |name| if name == "maxclients" { Some(&*maxclients) } else { None };
         let fits = |name: &str| {

@@ -3,8 +3,8 @@
 use crate::proto::RespVersion;
 use crate::proxy::client::Account;
 use crate::proxy::dispatch;
-use crate::proxy::identity::is_fit_to_print;
 use crate::proxy::local::arguments::Arguments;
+use crate::proxy::local::client::{NAMES, name_fault};
 use crate::proxy::local::{self, Asked};
 use crate::proxy::pools::Pools;
 use crate::proxy::reply::Writer;
@@ -92,8 +92,8 @@ impl<'w> Greeting<'w> {
                     at += 3;
                 }
                 (Some(name), _) if words.is(at, "SETNAME") => {
-                    if !is_fit_to_print(name) {
-                        return Err(format!("-ERR {}\r\n", local::client::BAD_NAME));
+                    if let Some(fault) = name_fault(NAMES, name) {
+                        return Err(format!("-ERR {fault}\r\n"));
                     }
                     greeting.name = Some(name);
                     at += 2;

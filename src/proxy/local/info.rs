@@ -157,7 +157,7 @@ impl Subject<'_> {
             ("connected_clients", &connected),
             ("cluster_connections", &0),
             ("maxclients", &self.clients_max),
-            ("blocked_clients", &0),
+            ("blocked_clients", &self.pools[self.pool].setup.private.waiting()),
             ("tracking_clients", &0),
             ("clients_in_timeout_table", &0),
         ]);

@@ -436,3 +436,36 @@ fn the_end_of_an_idle_private_connection_is_no_failure_of_its_server() {
         }
     }
 }
+
+/// Of the pool, as INFO tells it a client that asks.
+fn waiting(proxy: &mut Proxy) -> String {
+    let asker = proxy.on_accept(0);
+    receive(proxy, asker, b"INFO clients\r\n");
+    let mut round = proxy.take_round().expect("a question");
+    proxy.visit(at(1), &mut round);
+    proxy.end_round(at(1), round);
+    let text = said(proxy, asker);
+    let waiting = text.split(' ').find_map(|field| field.strip_prefix("blocked_clients:"));
+    waiting.expect("a number").to_owned()
+}
+
+#[test]
+fn info_tells_how_many_clients_wait_however_they_end() {
+    type End = fn(&mut Proxy, Key, Key);
+    let ends: [End; 4] = [
+        |proxy, _, server| receive(proxy, server, b"*-1\r\n"),
+        |proxy, _, server| proxy.on_end(at(1), server),
+        |proxy, client, _| proxy.on_end(at(1), client),
+        |proxy, client, _| proxy.drop_client(client),
+    ];
+    for end in ends {
+        let (mut proxy, client) = one_client(Limits::default());
+        assert_eq!(waiting(&mut proxy), "0");
+        receive(&mut proxy, client, b"BLPOP a 0\r\n");
+        let server = connected(&mut proxy);
+        asked(&mut proxy, server);
+        assert_eq!(waiting(&mut proxy), "1");
+        end(&mut proxy, client, server);
+        assert_eq!(waiting(&mut proxy), "0");
+    }
+}
