@@ -14,7 +14,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::time::{Duration, Instant};
 
@@ -28,6 +28,17 @@ pub struct Log {
     verbosity: AtomicU8,
     lines: SyncSender<Entry>,
     written: Receiver<()>,
+    asked: Arc<Asked>,
+}
+
+/// What the writer is asked for past the queue, which may be full. It looks before each line, and
+/// once in `REPORT_INTERVAL`.
+#[derive(Default)]
+struct Asked {
+    /// To open the file anew: at once, as what waits in the queue has waited too long for its file.
+    reopen: AtomicBool,
+    /// To tell when the queue is empty.
+    finish: AtomicBool,
 }
 
 enum Entry {
@@ -49,9 +60,11 @@ impl Log {
         let (done, written) = sync_channel(1);
         let dropped = Arc::new(AtomicU64::new(0));
         let counter = Arc::clone(&dropped);
+        let asked = Arc::new(Asked::default());
+        let of_writer = Arc::clone(&asked);
         std::thread::Builder::new()
             .name("log".to_owned())
-            .spawn(move || write_lines(output, &queue, &counter, &done))?;
+            .spawn(move || write_lines(output, &queue, &counter, &of_writer, &done))?;
         let config = ConfigBuilder::new()
             .set_time_format_custom(TIME_FORMAT)
             .set_thread_level(LevelFilter::Off)
@@ -61,7 +74,7 @@ impl Log {
         let sink = Sink { lines: lines.clone(), line: Vec::new(), dropped };
         // It fails only where a logger has been set before, and this is called once.
         WriteLogger::init(LevelFilter::Trace, config, sink).map_err(io::Error::other)?;
-        let log = Self { verbosity: AtomicU8::new(0), lines, written };
+        let log = Self { verbosity: AtomicU8::new(0), lines, written, asked };
         log.set_verbosity(verbosity);
         Ok(log)
     }
@@ -91,17 +104,20 @@ impl Log {
         log::set_max_level(level_of(self.verbosity.load(Ordering::Relaxed)));
     }
 
-    /// Opens the file anew under its name, after it was renamed.
+    /// Opens the file anew under its name, after it was renamed: behind what was logged before,
+    /// if the queue has room.
     pub fn reopen(&self) {
-        // When the queue is full the writer is stuck, and so is the file it would open.
-        let _ = self.lines.try_send(Entry::Reopen);
+        if self.lines.try_send(Entry::Reopen).is_err() {
+            self.asked.reopen.store(true, Ordering::Release);
+        }
     }
 
     /// Waits until what was logged is written, but not for ever: the output may be stuck.
     pub fn finish(&self) {
-        if self.lines.try_send(Entry::Finish).is_ok() {
-            let _ = self.written.recv_timeout(FINISH_TIME);
-        }
+        self.asked.finish.store(true, Ordering::Release);
+        // It wakes a writer that has nothing to do. One that has a full queue needs no waking.
+        let _ = self.lines.try_send(Entry::Finish);
+        let _ = self.written.recv_timeout(FINISH_TIME);
     }
 }
 
@@ -218,12 +234,18 @@ fn write_lines(
     mut output: Output,
     queue: &Receiver<Entry>,
     dropped: &AtomicU64,
+    asked: &Asked,
     done: &SyncSender<()>,
 ) {
     let mut reported = Instant::now();
     loop {
         let mut is_end = false;
-        match queue.recv_timeout(REPORT_INTERVAL) {
+        let is_last = asked.finish.load(Ordering::Acquire);
+        let entry = queue.recv_timeout(if is_last { Duration::ZERO } else { REPORT_INTERVAL });
+        if asked.reopen.swap(false, Ordering::AcqRel) {
+            output.reopen();
+        }
+        match entry {
             Ok(Entry::Line(line)) => {
                 if output.write(&line).is_err() {
                     dropped.fetch_add(1, Ordering::Relaxed);
@@ -231,7 +253,7 @@ fn write_lines(
             }
             Ok(Entry::Reopen) => output.reopen(),
             Ok(Entry::Finish) => is_end = true,
-            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Timeout) => is_end = is_last,
             Err(RecvTimeoutError::Disconnected) => return,
         }
         if is_end || reported.elapsed() >= REPORT_INTERVAL {
@@ -239,6 +261,7 @@ fn write_lines(
             report_lost(&mut output, dropped);
         }
         if is_end {
+            asked.finish.store(false, Ordering::Release);
             let _ = done.try_send(());
         }
     }
@@ -278,6 +301,42 @@ mod tests {
         assert_eq!(dropped.load(Ordering::Relaxed), 2);
         assert!(matches!(queue.try_recv(), Ok(Entry::Line(line)) if line == b"first line\n"));
     }
+
+    #[test]
+    fn a_full_queue_loses_neither_a_reopening_nor_the_end() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
+        let rotated = directory.path().join("log.1");
+        let (lines, queue) = sync_channel(2);
+        let (done, written) = sync_channel(1);
+        let asked = Arc::new(Asked::default());
+        let verbosity = AtomicU8::new(0);
+        let log = Log { verbosity, lines, written, asked: Arc::clone(&asked) };
+        for line in [b"first\n", b"other\n"] {
+            log.lines.try_send(Entry::Line(line.to_vec())).unwrap();
+        }
+        let output = Output::open(Some(&path)).unwrap();
+        std::fs::rename(&path, &rotated).unwrap();
+        log.reopen();
+        // Nobody writes yet, so this waits in vain.
+        log.finish();
+        let writer =
+            std::thread::spawn(move || write_lines(output, &queue, &0.into(), &asked, &done));
+        log.written.recv_timeout(Duration::from_secs(10)).expect("it tells that all is written");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "first\nother\n");
+        assert_eq!(std::fs::read_to_string(&rotated).unwrap(), "");
+        // With room in the queue, what was logged before stays in the old file.
+        log.lines.send(Entry::Line(b"third\n".to_vec())).unwrap();
+        let last = directory.path().join("log.2");
+        std::fs::rename(&path, &last).unwrap();
+        log.reopen();
+        log.finish();
+        assert_eq!(std::fs::read_to_string(&last).unwrap(), "first\nother\nthird\n");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "");
+        drop(log);
+        writer.join().unwrap();
+    }
+
     #[test]
     fn last_words_are_written_and_wait_for_no_pipe() {
         let directory = tempfile::tempdir().unwrap();

@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use support::client::{Client, Reply, command};
 use support::fake::{FakeConnection, FakeServer};
 use support::proxy::{Proxy, Start};
 use support::redis::Redis;
+use support::spread::{NAMES, OVER_TWO, keys_of};
 use support::{show, wait_until};
 
 const AUTH: &str = "redis_auth: a-password";
@@ -58,8 +60,7 @@ fn a_servers_refusal_of_the_password_is_told_in_its_words() {
     let redis = Redis::start_with(&["--requirepass", "another-password"]);
     let proxy = Proxy::start(&[redis.line()], &[AUTH]);
     let mut client = known(&proxy);
-    let refusal = b"-WRONGPASS invalid username-password pair or user is disabled.\r\n";
-    client.exchange(&command(&["SET", "a", "1"]), refusal);
+    client.exchange(&command(&["SET", "a", "1"]), WRONG);
     client.exchange(&command(&["PING"]), b"+PONG\r\n");
     wait_until("the log has the words", || proxy.log().contains("AUTH: -WRONGPASS invalid"));
     assert!(!proxy.log().contains("a-password"), "{}", proxy.log());
@@ -68,6 +69,75 @@ fn a_servers_refusal_of_the_password_is_told_in_its_words() {
     direct.exchange(&command(&["EXISTS", "a"]), b":0\r\n");
     direct.exchange(&command(&["CONFIG", "SET", "requirepass", "a-password"]), OK);
     client.exchange(&command(&["SET", "a", "1"]), OK);
+}
+
+#[test]
+fn a_server_that_refuses_the_password_is_not_ejected() {
+    let refusing = Redis::start_with(&["--requirepass", "another-password"]);
+    let other = Redis::start_with(&["--requirepass", "a-password"]);
+    let servers = [refusing.named(NAMES[0]), other.named(NAMES[1])];
+    let [one, two] = [1, 2].map(|number| keys_of(OVER_TWO, number)[0].clone());
+    let lines = [AUTH, "auto_eject_hosts: true", "server_failure_limit: 1"];
+    let start = Start::with_pool(&servers, &lines);
+    let proxy = start.options(&["--workers", "2"]).start();
+    let mut clients = [known(&proxy), known(&proxy)];
+    for _ in 0..10 {
+        for client in &mut clients {
+            client.exchange(&command(&["SET", &one, "1"]), WRONG);
+            client.exchange(&command(&["SET", &two, "2"]), OK);
+        }
+    }
+    assert!(!proxy.log().contains("is ejected"), "{}", proxy.log());
+    let mut direct = other.client();
+    direct.exchange(&command(&["AUTH", "a-password"]), OK);
+    direct.exchange(&command(&["DBSIZE"]), b":1\r\n");
+}
+
+#[test]
+fn a_server_that_refuses_its_greeting_since_it_loads_is_ejected() {
+    let loading = b"-LOADING Redis is loading the dataset in memory\r\n";
+    let fake = FakeServer::answering(loading);
+    let other = FakeServer::answering(OK);
+    let servers = [fake.named(NAMES[0]), other.named(NAMES[1])];
+    let lines = [AUTH, "auto_eject_hosts: true", "server_failure_limit: 2"];
+    let proxy = Proxy::start(&servers, &lines);
+    let mut client = known(&proxy);
+    let set = command(&["SET", &keys_of(OVER_TWO, 1)[0], "1"]);
+    for _ in 0..2 {
+        client.exchange(&set, loading);
+    }
+    client.exchange(&set, OK);
+}
+
+#[test]
+fn a_probe_that_is_refused_shows_that_the_server_lives() {
+    let word = Arc::new(AtomicUsize::new(0));
+    let of_server = Arc::clone(&word);
+    let loading = &b"-LOADING Redis is loading the dataset in memory\r\n"[..];
+    let fake = FakeServer::start(move |connection| {
+        while connection.request().is_some() {
+            connection.send([loading, WRONG][of_server.load(Ordering::SeqCst)]);
+        }
+    });
+    let other = FakeServer::answering(OK);
+    let servers = [fake.named(NAMES[0]), other.named(NAMES[1])];
+    let eject = ["auto_eject_hosts: true", "server_failure_limit: 1"];
+    let probe = ["server_probe: true", "server_retry_timeout: 50"];
+    let proxy = Proxy::start(&servers, &[&[AUTH][..], &eject, &probe].concat());
+    let mut client = known(&proxy);
+    let key = &keys_of(OVER_TWO, 1)[0];
+    client.exchange(&command(&["SET", key, "1"]), loading);
+    let before = fake.accepted();
+    wait_until("it is probed while it loads", || {
+        client.exchange(&command(&["SET", key, "1"]), OK);
+        fake.accepted() >= before + 2
+    });
+    word.store(1, Ordering::SeqCst);
+    wait_until("it is used again", || {
+        let reply = client.call(&["SET", key, "1"]);
+        matches!(reply, Reply::Error(words) if words.starts_with(b"WRONGPASS"))
+    });
+    assert_eq!(proxy.log().matches("is ejected").count(), 1, "{}", proxy.log());
 }
 
 #[test]

@@ -195,6 +195,33 @@ fn a_stuck_pipe_costs_log_lines_and_nothing_else() {
 }
 
 #[test]
+fn a_log_is_opened_anew_though_its_queue_was_full() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("pipe");
+    let pipe = small_pipe(&path);
+    let server = Redis::start();
+    let start = Start::with_pool(&[server.line()], &[]);
+    let mut proxy = start.options(&["-o", path.to_str().expect("text")]).start_silently();
+    let mut client = proxy.client();
+    for _ in 0..1500 {
+        proxy.process().signal(libc::SIGUSR1);
+        client.expect_in_step("served");
+    }
+    fs::rename(&path, directory.path().join("rotated")).expect("renamed");
+    proxy.process().signal(libc::SIGHUP);
+    client.expect_in_step("the signal is heard");
+    // What is read at once makes room for the line that the writer holds.
+    let mut reader = BufReader::new(pipe);
+    assert!(!reader.fill_buf().expect("lines").is_empty());
+    support::wait_until("the new file is there", || path.exists());
+    support::wait_until("the loss is told", || {
+        fs::read_to_string(&path).expect("readable").contains(" log lines lost\n")
+    });
+    proxy.process().signal(libc::SIGTERM);
+    assert_eq!(proxy.exit_code(), 0);
+}
+
+#[test]
 fn a_stuck_pipe_does_not_keep_the_process_from_ending() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("pipe");

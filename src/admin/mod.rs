@@ -185,8 +185,12 @@ fn write_within(mut stream: &Socket, mut bytes: &[u8], limit: Duration) -> io::R
 }
 
 fn time_left(until: Instant) -> io::Result<Duration> {
-    let left = until.saturating_duration_since(Instant::now());
-    if left.is_zero() { Err(ErrorKind::TimedOut.into()) } else { Ok(left) }
+    socket_time(until.saturating_duration_since(Instant::now()))
+}
+
+/// The timeout of a socket that may wait for `left`.
+fn socket_time(left: Duration) -> io::Result<Duration> {
+    if left.is_zero() { Err(ErrorKind::TimedOut.into()) } else { Ok(left.max(SOCKET_TIME_MIN)) }
 }
 
 /// A clock that is set before 1970 counts as 1970.
@@ -194,6 +198,8 @@ fn since_1970() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
+/// The kernel counts in microseconds, and takes none of them for no limit: socket(7), SO_SNDTIMEO.
+const SOCKET_TIME_MIN: Duration = Duration::from_millis(1);
 /// How long after a failed accept the next is tried.
 const ACCEPT_INTERVAL: Duration = Duration::from_millis(100);
 /// One line about failed accepts in this time, for each thread.
@@ -217,6 +223,21 @@ mod tests {
             write_within(&stream, &vec![b'x'; 64 << 20], limit).expect_err("it reads nothing");
         assert!(matches!(why.kind(), ErrorKind::TimedOut | ErrorKind::WouldBlock), "{why}");
         assert!(begin.elapsed() >= limit);
+    }
+
+    #[test]
+    fn a_moment_that_is_left_is_not_for_ever() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("bound");
+        let stream = Socket::from(TcpStream::connect(address).expect("listening"));
+        for nanos in [1, 999, 1000] {
+            let time = socket_time(Duration::from_nanos(nanos)).expect("there is time");
+            stream.set_write_timeout(Some(time)).expect("a socket");
+            assert!(stream.write_timeout().expect("a socket").is_some(), "{nanos} ns");
+        }
+        let why = socket_time(Duration::ZERO).expect_err("there is none");
+        assert_eq!(why.kind(), ErrorKind::TimedOut);
+        assert_eq!(socket_time(STATS_LINGER).expect("there is time"), STATS_LINGER);
     }
 
     #[test]

@@ -210,23 +210,20 @@ pub(crate) fn fail_server(proxy: &mut Proxy, key: Key, why: Option<Errno>) {
     if is_unused && why.is_none() {
         return dismiss_server(proxy, key, &words);
     }
-    fail_server_saying(proxy, key, why, &words);
+    let retired = proxy.pools.retire(key, why);
+    leave_behind(proxy, key, retired, &words);
 }
 
-/// Ends a server connection that was refused what it said first. `reply` is the server's own, and
+/// Ends a server connection that was refused what it said first, which is no failure of the server:
+/// with another in its place, nobody would learn what is wrong. `reply` is the server's own, and
 /// goes to whoever waits.
 pub(crate) fn refuse_server(proxy: &mut Proxy, key: Key, said: &str, reply: &[u8]) {
     let Some(server) = proxy.pools.servers.find(key) else { return };
     let (pool, number) = (server.pool, server.number);
     let line = reply.strip_suffix(b"\r\n").unwrap_or(reply);
-    // The line that every end of a connection gets would come after this one, and is left out.
     proxy.pools.log_server(pool, number, &format!("{said}: {}", line.escape_ascii()));
-    fail_server_saying(proxy, key, Some(Errno(libc::EACCES)), reply);
-}
-
-fn fail_server_saying(proxy: &mut Proxy, key: Key, why: Option<Errno>, words: &[u8]) {
-    let retired = proxy.pools.retire(key, why);
-    leave_behind(proxy, key, retired, words);
+    let retired = proxy.pools.retire_refused(key, reply);
+    leave_behind(proxy, key, retired, reply);
 }
 
 /// Ends a server connection that is of no use though its server has not failed. Whoever waits is

@@ -59,7 +59,8 @@ pub enum Vital {
     Answered,
     /// It answered `Proxy::probe`.
     ProbePassed,
-    /// It did not, or said that it cannot serve now.
+    /// It did not, or said that it cannot serve now. One that refuses the greeting has passed: it
+    /// serves no better while it is left out, and its words tell what is wrong.
     ProbeFailed,
 }
 
@@ -151,20 +152,40 @@ impl Pools {
         }
     }
 
+    /// A server has refused a connection's greeting with `reply`. So it lives, as it would with
+    /// such a reply to a request, unless it says that it cannot serve now.
+    pub(crate) fn note_refusal(&mut self, pool: u32, server: u32, purpose: Purpose, reply: &[u8]) {
+        let is_unable = is_unable(reply, Ejecting { on_oom: false });
+        if purpose == Purpose::Probe {
+            let what = if is_unable { Vital::ProbeFailed } else { Vital::ProbePassed };
+            self.signs.push(Sign { pool, server, what });
+        } else if self.pools[pool as usize].setup.ejecting.is_some() {
+            let what = if is_unable { Vital::Unable } else { Vital::Answered };
+            self.note_words(pool, server, what);
+        }
+    }
+
     /// A server has answered a client's request with the bytes at `range` of `buffer`, after
     /// those that came before.
     #[inline]
     pub(crate) fn note_reply(&mut self, key: Key, buffer: &Buffer, range: Range<usize>) {
         let Some(server) = self.servers.find(key) else { return };
-        let pool = &mut self.pools[server.pool as usize];
-        let Some(ejecting) = pool.setup.ejecting else { return };
-        let standing = &mut pool.standings[server.number as usize];
-        let what = match (verdict(server, &buffer[range], ejecting), *standing) {
-            (Some(Vital::Answered), Standing::Good) | (_, Standing::Out) | (None, _) => return,
-            (Some(what), _) => what,
-        };
+        let (pool, number) = (server.pool, server.number);
+        let Some(ejecting) = self.pools[pool as usize].setup.ejecting else { return };
+        if let Some(what) = verdict(server, &buffer[range], ejecting) {
+            self.note_words(pool, number, what);
+        }
+    }
+
+    /// A server has said something, if it is news: `Vital::Unable` or `Vital::Answered`.
+    #[inline]
+    fn note_words(&mut self, pool: u32, server: u32, what: Vital) {
+        let standing = &mut self.pools[pool as usize].standings[server as usize];
+        if matches!((what, *standing), (Vital::Answered, Standing::Good) | (_, Standing::Out)) {
+            return;
+        }
         *standing = if what == Vital::Unable { Standing::Failing } else { Standing::Good };
-        self.signs.push(Sign { pool: server.pool, server: server.number, what });
+        self.signs.push(Sign { pool, server, what });
     }
 }
 
@@ -188,15 +209,19 @@ fn verdict(server: &Server, end: &[u8], ejecting: Ejecting) -> Option<Vital> {
         joined.extend_from_slice(from_end);
         &joined
     };
-    let is_unable = match first.split(|byte| matches!(byte, b' ' | b'\r')).next() {
+    Some(if is_unable(first, ejecting) { Vital::Unable } else { Vital::Answered })
+}
+
+/// Whether an error, of which this is the beginning, says that its server cannot serve now.
+fn is_unable(reply: &[u8], ejecting: Ejecting) -> bool {
+    match reply.split(|byte| matches!(byte, b' ' | b'\r')).next() {
         Some(b"-LOADING" | b"-BUSY") => true,
         Some(b"-OOM") => ejecting.on_oom,
         Some(_) | None => false,
-    };
-    Some(if is_unable { Vital::Unable } else { Vital::Answered })
+    }
 }
 
-/// The probe. It is in nobody's way, and a server that wants a password first lives too.
+/// The probe. It is in nobody's way, and a server that wants another password first lives too.
 const PING: &[u8] = b"*1\r\n$4\r\nPING\r\n";
 
 /// The same for memcached.

@@ -282,14 +282,33 @@ impl Pools {
         }
         server.note_good(self.ticked_at);
         let good_at = server.good_at;
-        count_server_end(&mut self.figures, server, why);
         let (pool, number, purpose) = (server.pool, server.number, server.purpose);
-        let retired = self.dismiss(key);
-        self.counters.server_failures += 1;
+        let retired = self.dismiss_counted(key, why);
         self.counters.server_timeouts += u64::from(why == Some(Errno(libc::ETIMEDOUT)));
         self.note_end(pool, number, purpose, good_at);
         self.log_failure(pool, number, why);
         retired
+    }
+
+    /// As `retire`, for a connection that was refused its greeting with `reply`: it ends in an
+    /// error, but its server lives.
+    pub(crate) fn retire_refused(&mut self, key: Key, reply: &[u8]) -> Retired {
+        let Some(server) = self.servers.find(key) else { return Retired::default() };
+        if server.phase == Phase::Leaving {
+            return Retired::default();
+        }
+        let (pool, number, purpose) = (server.pool, server.number, server.purpose);
+        let retired = self.dismiss_counted(key, Some(Errno(libc::EACCES)));
+        self.note_refusal(pool, number, purpose, reply);
+        retired
+    }
+
+    fn dismiss_counted(&mut self, key: Key, why: Option<Errno>) -> Retired {
+        if let Some(server) = self.servers.find_mut(key) {
+            count_server_end(&mut self.figures, server, why);
+            self.counters.server_failures += 1;
+        }
+        self.dismiss(key)
     }
 
     /// As `retire`, for a connection that is of no use though its server has not failed.

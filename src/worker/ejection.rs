@@ -60,6 +60,10 @@ pub(super) struct Pool {
     ejection: Ejection,
     servers: Vec<Server>,
     routing: Arc<RoutingTable>,
+    /// Other servers are in than `routing` says.
+    is_stale: bool,
+    #[cfg(test)]
+    pub(super) tables_built: u32,
 }
 
 struct Server {
@@ -111,12 +115,32 @@ impl Pool {
     pub(super) fn new(ejection: Ejection) -> Self {
         let servers: Vec<Server> = ejection.nodes.iter().map(|_| Server::new()).collect();
         let routing = Arc::new(routing(&ejection, &servers));
-        Self { ejection, servers, routing }
+        Self {
+            ejection,
+            servers,
+            routing,
+            is_stale: false,
+            #[cfg(test)]
+            tables_built: 1,
+        }
     }
 
-    /// What requests are routed by.
+    /// What requests are routed by, as of the last `route_anew`.
     pub(super) fn routing(&self) -> &Arc<RoutingTable> {
         &self.routing
+    }
+
+    /// Takes account of who has come and gone. Once for all of them: a table of many servers takes
+    /// milliseconds, and every worker may wait for it.
+    pub(super) fn route_anew(&mut self) {
+        if !std::mem::take(&mut self.is_stale) {
+            return;
+        }
+        self.routing = Arc::new(routing(&self.ejection, &self.servers));
+        #[cfg(test)]
+        {
+            self.tables_built += 1;
+        }
     }
 
     /// Whether a server is used.
@@ -145,7 +169,7 @@ impl Pool {
     }
 
     /// Lets those in again whose time is over, unless they have to be probed first. Returns the
-    /// numbers of those: the caller sees to that.
+    /// numbers of those: the caller sees to that, and to `route_anew`.
     pub(super) fn return_due(&mut self, now: Instant) -> Vec<u32> {
         let mut to_probe = Vec::new();
         for server in 0..self.servers.len() {
@@ -161,7 +185,7 @@ impl Pool {
         to_probe
     }
 
-    /// Takes account of what a server has done.
+    /// Takes account of what a server has done. The caller sees to `route_anew`.
     pub(super) fn note(&mut self, server: u32, what: Vital, now: Instant) {
         let server = server as usize;
         let Server { state, ended_at, .. } = &mut self.servers[server];
@@ -204,14 +228,14 @@ impl Pool {
             retry_after.as_millis()
         );
         self.servers[server].state = State::Out(now + *retry_after);
-        self.routing = Arc::new(routing(&self.ejection, &self.servers));
+        self.is_stale = true;
     }
 
     fn let_in(&mut self, server: usize) {
         let Ejection { pool, nodes, .. } = &self.ejection;
         info!("pool {pool}: server {} is used again", nodes[server].name);
         self.servers[server].state = State::In(0);
-        self.routing = Arc::new(routing(&self.ejection, &self.servers));
+        self.is_stale = true;
     }
 }
 

@@ -101,6 +101,7 @@ impl Health {
     fn tell(&self, pools: &mut [Option<Pool>]) {
         let mut is_news = false;
         for pool in pools.iter_mut().flatten() {
+            pool.route_anew();
             is_news |= pool.is_news();
         }
         if is_news {
@@ -334,6 +335,21 @@ mod tests {
         let signs = [&signs[..2], &signs].concat();
         health.note(&signs, Instant::from_nanos(4));
         assert_eq!((used(&health), health.version.load(Ordering::Relaxed)), (vec![1], 1));
+    }
+
+    #[test]
+    fn many_servers_that_fail_or_return_together_cost_one_table() {
+        let health = health(1000, 1);
+        let built = || health.pools()[1].as_ref().expect("it ejects").tables_built;
+        let dead = (0..1000).map(|server| Sign { pool: 1, server, what: Vital::Unable });
+        let signs: Vec<Sign> = dead.collect();
+        assert_eq!(built(), 1);
+        health.note(&signs[..999], Instant::from_nanos(1));
+        assert_eq!((used(&health), built(), health.ejects(1)), (vec![999], 2, 999));
+        health.note(&signs[..999], Instant::from_nanos(2));
+        assert_eq!(built(), 2, "nobody has gone");
+        health.return_due(Instant::from_nanos(1) + RETRY);
+        assert_eq!((used(&health).len() > 1, built()), (true, 3));
     }
 
     #[test]
