@@ -13,8 +13,8 @@ use crate::proxy::{dispatch, reject, scripts, silent};
 use crate::token::Key;
 
 /// Queues a memcached request on every server, also on those that are ejected: one that returned
-/// with what was to be gone would be worse than an error. The client hears once how it went, or, when `cut`
-/// is what its `noreply` was, not at all.
+/// with what was to be gone would be worse than an error. The client hears once how it went, or,
+/// when `cut` is what its `noreply` was, not at all.
 pub(crate) fn broadcast(
     pools: &mut Pools,
     account: &mut Account,

@@ -484,7 +484,8 @@ fn a_request_that_wants_no_answer_fails_as_visibly_as_any_other() {
 
 mod stateful;
 
-/// What all servers get is some bytes for the client and a waiter, a part and a copy for each server.
+/// What all servers get is some bytes for the client; for each server it is a waiter, a part and a
+/// copy.
 #[test]
 fn a_request_to_all_servers_counts_as_what_it_keeps() {
     const SERVERS: usize = 200;
