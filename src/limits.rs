@@ -195,7 +195,8 @@ pub struct Limits {
     /// Requests of one client that are waiting for replies; beyond, it is not parsed, and not read
     /// once `STASH_BYTES_MAX` have come.
     pub in_flight_requests_max: usize,
-    /// Bytes of those requests; beyond, the same.
+    /// Bytes of those requests, and of what each server keeps of one that all get; beyond, the
+    /// same.
     pub in_flight_bytes_max: usize,
     /// Bytes of replies that a client has not taken; beyond, the same, and a clock starts.
     pub output_soft_bytes: usize,

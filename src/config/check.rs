@@ -304,6 +304,30 @@ impl<'d, 'f> Keys<'d, 'f> {
             let text = "is only valid for a redis pool; set redis: true".to_owned();
             self.fault(self.place_of("redis_auth"), "redis_auth", text);
         }
+        self.without_effect(pool);
+    }
+
+    /// Keys of ours that this pool would not heed. twemproxy's own are taken as it takes them.
+    fn without_effect(&mut self, pool: &Pool) {
+        let is_redis = pool.protocol == Protocol::Redis || self.is_bad("redis");
+        for (key, is_there) in [
+            ("eject_on_oom", pool.eject_on_oom),
+            ("private_connections", self.entries.contains_key("private_connections")),
+        ] {
+            if is_there && !is_redis {
+                let text = "is only valid for a redis pool; set redis: true".to_owned();
+                self.fault(self.place_of(key), key, text);
+            }
+        }
+        let ejects = pool.auto_eject_hosts || self.is_bad("auto_eject_hosts");
+        for (key, is_there) in
+            [("eject_on_oom", pool.eject_on_oom), ("server_probe", pool.server_probe)]
+        {
+            if is_there && !ejects {
+                let text = "has no effect on its own; set auto_eject_hosts: true".to_owned();
+                self.fault(self.place_of(key), key, text);
+            }
+        }
     }
 
     fn is_bad(&self, key: &str) -> bool {

@@ -29,7 +29,6 @@ pub(crate) fn broadcast(
     if let Some(&full) = connections.iter().find(|&&connection| pools.is_full(connection)) {
         return pools.park(account, client, full, source);
     }
-    let request_bytes = source.len() as u32;
     let mut bytes = Chain::new();
     silent::append_without(&mut source, cut.unwrap_or_default(), &mut bytes);
     source.discard();
@@ -39,7 +38,7 @@ pub(crate) fn broadcast(
     servers.iter().for_each(|(name, _)| names.push(name.as_bytes()));
     let gather = Gather::of_servers(split, names);
     let expected = request.expected;
-    queue(pools, account, client, (gather, expected), &connections, &bytes.to_vec(), request_bytes);
+    queue(pools, account, client, (gather, expected), &connections, &bytes.to_vec());
 }
 
 /// Queues a request of Redis on every server, and has the replies become one.
@@ -86,9 +85,8 @@ pub(crate) fn everywhere(
     let gather = Gather::of_replies(rule, connections.len());
     let mut bytes = Vec::with_capacity(source.len());
     source.copy_to(&mut bytes);
-    let request_bytes = bytes.len() as u32;
     let gather = (gather, request.expected);
-    queue(pools, account, client, gather, &connections, &bytes, request_bytes);
+    queue(pools, account, client, gather, &connections, &bytes);
 }
 
 /// The answer while a server is ejected that is needed.
@@ -108,7 +106,8 @@ fn refuse(
     dispatch::answer(pools, account, source);
 }
 
-/// Queues `request` on each connection as a fragment of a gather.
+/// Queues `request` on each connection as a fragment of a gather. The client is charged with all
+/// that this keeps: a line of some bytes is a copy, a waiter and a part for each server.
 fn queue(
     pools: &mut Pools,
     account: &mut Account,
@@ -116,10 +115,11 @@ fn queue(
     (gather, mut expected): (Gather, Expected),
     connections: &[Key],
     request: &[u8],
-    request_bytes: u32,
 ) {
     expected.elements = gather.wants_elements();
-    let sequence = account.pipeline.push_gather(gather, request_bytes);
+    let copies = connections.len() * (request.len() + size_of::<Waiter>());
+    let charge = u32::try_from(copies + gather.fragment_bytes()).unwrap_or(u32::MAX);
+    let sequence = account.pipeline.push_gather(gather, charge);
     pools.counters.fragments += connections.len() as u64;
     pools.figures.pool(account.pool).fragments += connections.len() as u64;
     for (number, &connection) in connections.iter().enumerate() {

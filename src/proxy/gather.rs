@@ -121,6 +121,12 @@ impl Gather {
         self.held_bytes
     }
 
+    /// Bytes of memory that its fragments take before any reply has come.
+    pub(crate) fn fragment_bytes(&self) -> usize {
+        let parts = self.parts.len() * (size_of::<Part>() + size_of::<u32>());
+        parts + self.names.bytes()
+    }
+
     /// Takes a fragment's reply. `elements` are those of an array, if it wants to know.
     pub(crate) fn fill(&mut self, fragment: u32, source: Source<'_>, elements: Elements<'_>) {
         self.held_bytes += source.len();

@@ -32,7 +32,8 @@ pub(crate) struct Pipeline {
 
 struct Slot {
     state: State,
-    /// Bytes of the request, for the limit on what is in flight.
+    /// Bytes of the request, and of what all servers keep of it if they all got it, for the limit
+    /// on what is in flight.
     request_bytes: u32,
 }
 

@@ -484,3 +484,31 @@ fn a_request_that_wants_no_answer_fails_as_visibly_as_any_other() {
 }
 
 mod stateful;
+
+/// What all servers get is some bytes for the client; for each server it is a waiter, a part and a
+/// copy.
+#[test]
+fn a_request_to_all_servers_counts_as_what_it_keeps() {
+    const SERVERS: usize = 200;
+    let bytes_max = 1 << 20;
+    for (protocol, line) in
+        [(Protocol::Memcache, &b"flush_all\r\n"[..]), (Protocol::Resp, b"*1\r\n$6\r\nDBSIZE\r\n")]
+    {
+        let names: Vec<String> = (0..SERVERS).map(|number| format!("server{number}")).collect();
+        let nodes: Vec<Node> =
+            names.iter().map(|name| Node { name: name.clone(), weight: 1 }).collect();
+        let (hash, kind) = (HashKind::default(), DistributionKind::Modula);
+        let routing = RoutingTable::new(hash, None, kind, &nodes, &[false; SERVERS]);
+        let address = Destination::Address(Address::Unix("/nowhere".into()));
+        let servers = names.into_iter().map(|name| (name, address.clone())).collect();
+        let setup = PoolSetup::new("alpha", std::sync::Arc::new(routing), servers);
+        let limits = Limits { in_flight_bytes_max: bytes_max, ..Limits::default() };
+        let mut proxy = Proxy::new(vec![PoolSetup { protocol, ..setup }], limits, 1);
+        let client = proxy.on_accept(0);
+        receive(&mut proxy, client, &line.repeat(1024));
+        let held = proxy.holdings();
+        let kept = held.waiting * size_of::<super::server::Waiter>() + held.queued_bytes;
+        let one = SERVERS * (1 << 10);
+        assert!(kept > bytes_max / 4 && kept < bytes_max + one, "{protocol:?}: {held:?}");
+    }
+}
