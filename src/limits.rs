@@ -77,7 +77,8 @@ pub const FREE_BYTES_MAX: usize = 16 << 20;
 pub const REPLY_DEPTH_MAX: usize = 16 << 10;
 
 /// Bytes of one whole reply: room for a largest bulk string in an array with others. Beyond, the
-/// client that asked for it gets an error; the rest of the reply is read and thrown away.
+/// client that asked for it gets an error; the rest of the reply is read and thrown away, or ends a
+/// connection that no other client uses.
 pub const REPLY_BYTES_MAX: u64 = 1 << 30;
 
 /// Bytes of a server's reply to AUTH or SELECT. Redis quotes 128 bytes at most of what it does not
@@ -192,6 +193,8 @@ pub struct Limits {
     pub transaction_requests_max: usize,
     /// Bytes of those; likewise once there are as many, so one request may exceed it.
     pub transaction_bytes_max: usize,
+    /// Bytes of one whole reply, `REPLY_BYTES_MAX`.
+    pub reply_bytes_max: u64,
     /// Clients of the whole process, all pools and workers together.
     pub clients_max: usize,
     /// Receive buffers of the worker's ring, at least 1. Of the receives that found none, half as
@@ -211,6 +214,7 @@ impl Default for Limits {
             server_queue_bytes_max: 64 << 20,
             transaction_requests_max: 64 << 10,
             transaction_bytes_max: 64 << 20,
+            reply_bytes_max: REPLY_BYTES_MAX,
             clients_max: 1 << 20,
             recv_buffers: RECV_BUFFERS,
         }

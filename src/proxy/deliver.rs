@@ -1,7 +1,6 @@
 //! Replies on their way back: from a server connection to the client whose turn it is.
 
 use crate::io::{Buffer, Chain, Errno};
-use crate::limits::REPLY_BYTES_MAX;
 use crate::proto::resp::ReplyStep;
 use crate::proxy::client::Client;
 use crate::proxy::gather::Elements;
@@ -104,17 +103,21 @@ fn keep_partial(proxy: &mut Proxy, key: Key, waiter: Waiter, buffer: &mut Buffer
         server.parser.forget_elements();
         return;
     }
-    if server.parser.bytes_so_far() <= REPLY_BYTES_MAX {
+    if server.parser.bytes_so_far() <= proxy.pools.limits.reply_bytes_max {
         server.partial.push_buffer(buffer, at..buffer.len());
         return;
+    }
+    let mut words = Vec::new();
+    reject::reply_too_large(server.parser.protocol(), &mut words);
+    // The errand of who has it alone is over, and nobody else has a use for what is left.
+    if matches!(server.purpose, Purpose::Private { .. }) {
+        return dismiss_server(proxy, key, &words);
     }
     server.partial = Chain::new();
     server.parser.forget_elements();
     if let Some(first) = server.waiters.front_mut() {
         first.abandon();
     }
-    let mut words = Vec::new();
-    reject::reply_too_large(server.parser.protocol(), &mut words);
     settle_error(proxy, waiter, &words);
 }
 

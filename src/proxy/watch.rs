@@ -77,14 +77,19 @@ pub(crate) fn watch(
     account.barrier = true;
 }
 
-/// The private connection that the client has, or a new one.
+/// The private connection to this server that the client has, or another.
 pub(crate) fn borrow(
     pools: &mut Pools,
     account: &mut Account,
     client: Key,
     number: u32,
 ) -> Option<Key> {
-    account.private.or_else(|| pools.lend_private(account, client, number))
+    let server = account.private.and_then(|key| pools.servers.find(key));
+    if server.is_some_and(|server| server.number == number) {
+        return account.private;
+    }
+    pools.forsake(account);
+    pools.lend_private(account, client, number)
 }
 
 /// UNWATCH, and DISCARD once what was held is dropped: both are answered with `+OK`.

@@ -3,6 +3,8 @@
 use super::*;
 use crate::limits::PRIVATE_KEPT_TIME;
 use crate::proto::RespVersion;
+use crate::proxy::private::Errand;
+use crate::proxy::server::Phase::Leaving;
 use crate::proxy::watch::Watch;
 
 /// A proxy and a client of it, whose key `a` is on one server.
@@ -235,4 +237,56 @@ fn a_drain_ends_the_waits_that_are_and_those_to_come() {
     let said = said(&mut proxy, client);
     assert_eq!(said.matches("-UNBLOCKED ").count(), 2, "{said}");
     assert!(connect_all(&mut proxy).is_empty(), "nobody waits any more");
+}
+
+#[test]
+fn a_reply_that_is_too_large_ends_a_private_connection() {
+    let limits = Limits { reply_bytes_max: 100, ..Limits::default() };
+    for request in ["BLPOP a 0", "WATCH a", "BLPOP a 0\r\nGET a"] {
+        let (mut proxy, client) = one_client(limits.clone());
+        receive(&mut proxy, client, format!("{request}\r\n").as_bytes());
+        let server = connected(&mut proxy);
+        asked(&mut proxy, server);
+        receive(&mut proxy, server, &[&b"$1000\r\n"[..], &[b'x'; 200]].concat());
+        let error = "-ERR The reply of the server is too large for the proxy ";
+        assert_eq!(said(&mut proxy, client), error);
+        assert!(proxy.pools.servers.find(server).is_some_and(|it| it.phase == Leaving));
+        assert_eq!(proxy.pools.pools[0].setup.private.used(), 0);
+        assert_eq!(proxy.counters().server_failures, 0);
+        // Nothing is left of the errand that a drain or an end would settle again.
+        let account = &proxy.clients.find(client).expect("here").account;
+        assert_eq!((account.private, account.errand), (None, Errand::None));
+        receive(&mut proxy, server, b"xxx");
+        proxy.drain(at(1));
+        proxy.on_end(at(1), client);
+    }
+}
+
+#[test]
+fn a_reply_to_exec_that_is_too_large_ends_its_connection() {
+    let limits = Limits { reply_bytes_max: 100, ..Limits::default() };
+    let mut proxy = proxy(limits);
+    let (client, server) = watching(&mut proxy);
+    receive(&mut proxy, client, b"MULTI\r\nGET a\r\nEXEC\r\n");
+    asked(&mut proxy, server);
+    receive(&mut proxy, server, &[&b"+OK\r\n+QUEUED\r\n*1\r\n$999\r\n"[..], &[0; 200]].concat());
+    let error = "-ERR The reply of the server is too large for the proxy ";
+    assert_eq!(said(&mut proxy, client), format!("+OK +QUEUED {error}"));
+    receive(&mut proxy, client, b"WATCH b\r\n");
+    let other = connected(&mut proxy);
+    assert_eq!(asked(&mut proxy, other), "*2 $5 WATCH $1 b ");
+}
+
+#[test]
+fn a_private_connection_is_borrowed_for_its_own_server_only() {
+    let mut proxy = proxy(Limits::default());
+    let (client, server) = watching(&mut proxy);
+    let Proxy { pools, clients, .. } = &mut proxy;
+    let account = &mut clients.find_mut(client).expect("here").account;
+    let number = pools.servers.find(server).expect("open").number;
+    assert_eq!(watch::borrow(pools, account, client, number), Some(server));
+    let other = watch::borrow(pools, account, client, 1 - number).expect("there is room");
+    assert_eq!(account.private, Some(other));
+    assert_eq!(pools.servers.find(other).map(|other| other.number), Some(1 - number));
+    assert_eq!(pools.pools[0].setup.private.used(), 1);
 }
