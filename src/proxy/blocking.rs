@@ -16,7 +16,7 @@ use crate::proxy::pipeline::Part;
 use crate::proxy::pools::Pools;
 use crate::proxy::private::{self, Errand};
 use crate::proxy::source::Source;
-use crate::proxy::{dispatch, local, watch};
+use crate::proxy::{deliver, dispatch, local, watch};
 use crate::token::Key;
 
 /// How long a request says that it may wait.
@@ -72,16 +72,16 @@ pub(crate) fn on_gone(pools: &mut Pools, client: &mut Client) {
     client.forget_input();
 }
 
-/// Ends the wait of a client, if it waits: the proxy is going away.
-pub(crate) fn unblock(proxy: &mut Proxy, key: Key) {
+/// Ends the wait of a client, if it waits, which hears `words`.
+pub(crate) fn unblock(proxy: &mut Proxy, key: Key, words: &[u8]) {
     let Some(client) = proxy.clients.find_mut(key) else { return };
     let account = &mut client.account;
     let Errand::Wait { sequence } = account.errand else { return };
     proxy.pools.forsake(account);
     account.transaction.on_lost();
     let was_due = account.due();
-    account.pipeline.settle_error(sequence, Part::Whole, UNBLOCKED, &mut account.output);
-    proxy.after_replies(key, was_due);
+    account.pipeline.settle_error(sequence, Part::Whole, words, &mut account.output);
+    deliver::after_settling(proxy, key, was_due);
 }
 
 /// Reads a timeout as Redis does: milliseconds are whole, seconds are not.
@@ -112,8 +112,12 @@ fn seconds(text: &str) -> Option<f64> {
 }
 
 /// What a client hears that waits when the proxy goes away, in Redis's manner.
-const UNBLOCKED: &[u8] =
+pub(crate) const UNBLOCKED: &[u8] =
     b"-UNBLOCKED force unblock from blocking operation, the proxy is going away\r\n";
+
+/// The same when another server may have the key by now.
+pub(crate) const MOVED: &[u8] =
+    b"-UNBLOCKED force unblock from blocking operation, keys have moved to other servers\r\n";
 
 #[cfg(test)]
 mod tests {

@@ -13,7 +13,7 @@ impl Proxy {
         self.pools.is_draining = true;
         let clients: Vec<Key> = self.clients.keys().collect();
         for key in clients {
-            blocking::unblock(self, key);
+            blocking::unblock(self, key, blocking::UNBLOCKED);
             self.on_client_end(key);
         }
     }

@@ -10,7 +10,7 @@ use crate::limits::PROBE_TIME;
 use crate::proto::{Expected, Protocol, Replies, RespVersion};
 use crate::proxy::pools::Pools;
 use crate::proxy::server::{Purpose, Server, Tally, Waiter};
-use crate::proxy::{Proxy, Want, subscribe};
+use crate::proxy::{Proxy, Want, blocking, subscribe, watch};
 use crate::time::Instant;
 use crate::token::{Key, Role};
 
@@ -77,10 +77,28 @@ impl Proxy {
     }
 
     /// Routes a pool's requests by another table from now on. Those that are under way stay where
-    /// they are.
+    /// they are, but for those that wait for what may never come there.
     pub fn set_routing(&mut self, pool: u32, routing: Arc<RoutingTable>) {
-        self.pools.pools[pool as usize].setup.routing = routing;
+        let before = std::mem::replace(&mut self.pools.pools[pool as usize].setup.routing, routing);
+        if before.live() != self.pools.pools[pool as usize].setup.routing.live() {
+            self.leave_old_homes(pool);
+        }
         subscribe::on_routing(self, pool);
+    }
+
+    /// Keys may have moved: who waits at a server for one, watches one, or has requests held for
+    /// one, does so no more.
+    fn leave_old_homes(&mut self, pool: u32) {
+        let keys: Vec<Key> = self.clients.keys().collect();
+        for key in keys {
+            let Some(client) = self.clients.find_mut(key) else { continue };
+            if client.account.pool != pool {
+                continue;
+            }
+            client.account.transaction.on_routing();
+            blocking::unblock(self, key, blocking::MOVED);
+            watch::on_routing(self, key);
+        }
     }
 
     /// Says how a server stands with all workers.

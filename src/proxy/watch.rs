@@ -7,7 +7,7 @@ use crate::proxy::home;
 use crate::proxy::pools::Pools;
 use crate::proxy::private::{self, Errand};
 use crate::proxy::source::Source;
-use crate::proxy::{dispatch, local};
+use crate::proxy::{Proxy, deliver, dispatch, local};
 use crate::token::Key;
 
 /// What is watched for a client.
@@ -128,5 +128,18 @@ pub(crate) fn check_version(pools: &mut Pools, account: &mut Account) {
     }
 }
 
+/// Keys have moved to other servers, and what is watched may not change any more where it is
+/// watched. A transaction that has set out is let be.
+pub(crate) fn on_routing(proxy: &mut Proxy, client: Key) {
+    let Some(client) = proxy.clients.find(client) else { return };
+    if let Some(key) = client.account.private
+        && client.account.transaction.is_watching()
+    {
+        deliver::dismiss_server(proxy, key, MOVED);
+    }
+}
+
+/// What a client hears whose WATCH is under way just then.
+const MOVED: &[u8] = b"-ERR keys have moved to other servers\r\n";
 const OK: &[u8] = b"+OK\r\n";
 const UNWATCH: &[u8] = b"*1\r\n$7\r\nUNWATCH\r\n";

@@ -290,3 +290,75 @@ fn a_private_connection_is_borrowed_for_its_own_server_only() {
     assert_eq!(pools.servers.find(other).map(|other| other.number), Some(1 - number));
     assert_eq!(pools.pools[0].setup.private.used(), 1);
 }
+
+/// Ejects the servers whose places are true.
+fn route_without(proxy: &mut Proxy, ejected: [bool; 2]) {
+    let nodes = ["127.0.0.1:1", "127.0.0.1:2"].map(|name| Node { name: name.into(), weight: 1 });
+    let (hash, kind) = (HashKind::default(), DistributionKind::Modula);
+    let routing = RoutingTable::new(hash, None, kind, &nodes, &ejected);
+    proxy.set_routing(0, Arc::new(routing));
+}
+
+#[test]
+fn who_waits_when_keys_move_waits_no_more_and_is_served_on() {
+    let (mut proxy, client) = one_client(Limits::default());
+    receive(&mut proxy, client, b"BLPOP a 0\r\nGET a\r\n");
+    let server = connected(&mut proxy);
+    asked(&mut proxy, server);
+    let number = proxy.pools.servers.find(server).expect("open").number;
+    route_without(&mut proxy, [false, false]);
+    assert_eq!(said(&mut proxy, client), "", "nothing has moved");
+    route_without(&mut proxy, [number == 0, number == 1]);
+    assert!(said(&mut proxy, client).starts_with("-UNBLOCKED "));
+    assert!(proxy.pools.servers.find(server).is_some_and(|it| it.phase == Leaving));
+    let other = connected(&mut proxy);
+    assert_eq!(asked(&mut proxy, other), "*2 $3 GET $1 a ");
+    receive(&mut proxy, other, b"$-1\r\n");
+    // It waits at the other one, until the first returns.
+    receive(&mut proxy, client, b"BLPOP a 0\r\n");
+    assert_eq!(said(&mut proxy, client), "$-1 ");
+    route_without(&mut proxy, [false, false]);
+    assert!(said(&mut proxy, client).starts_with("-UNBLOCKED "));
+    assert_eq!(proxy.pools.pools[0].setup.private.used(), 0);
+}
+
+#[test]
+fn a_transaction_is_not_carried_out_where_its_keys_were() {
+    let mut proxy = proxy(Limits::default());
+    let (watching, server) = watching(&mut proxy);
+    receive(&mut proxy, watching, b"MULTI\r\nGET a\r\n");
+    let asking = proxy.on_accept(0);
+    receive(&mut proxy, asking, b"WATCH a\r\n");
+    let [holding, keyless] = [b"MULTI\r\nGET a\r\n", b"MULTI\r\nPING \r\n"].map(|requests| {
+        let client = proxy.on_accept(0);
+        receive(&mut proxy, client, requests);
+        assert_eq!(said(&mut proxy, client), "+OK +QUEUED ");
+        client
+    });
+    assert_eq!(said(&mut proxy, watching), "+OK +QUEUED ");
+    connect_all(&mut proxy);
+    route_without(&mut proxy, [true, false]);
+    assert!(wants(&mut proxy).contains(&Want::Close(server)));
+    assert_eq!(said(&mut proxy, asking), "-ERR keys have moved to other servers ");
+    for client in [watching, holding, asking, keyless] {
+        receive(&mut proxy, client, b"EXEC\r\n");
+    }
+    assert_eq!(said(&mut proxy, watching), "*-1 ");
+    let aborted = "-EXECABORT Transaction discarded because of previous errors. ";
+    assert_eq!(said(&mut proxy, holding), aborted);
+    assert_eq!(said(&mut proxy, asking), "-ERR EXEC without MULTI ");
+    let run = connected(&mut proxy);
+    assert_eq!(asked(&mut proxy, run), "*1 $5 MULTI *1 $4 PING *1 $4 EXEC ");
+    assert_eq!(proxy.counters().server_failures, 0);
+}
+
+#[test]
+fn a_transaction_that_has_set_out_is_let_be_when_keys_move() {
+    let mut proxy = proxy(Limits::default());
+    let (client, server) = watching(&mut proxy);
+    receive(&mut proxy, client, b"MULTI\r\nGET a\r\nEXEC\r\n");
+    asked(&mut proxy, server);
+    route_without(&mut proxy, [true, false]);
+    receive(&mut proxy, server, b"+OK\r\n+QUEUED\r\n*1\r\n$-1\r\n");
+    assert_eq!(said(&mut proxy, client), "+OK +QUEUED *1 $-1 ");
+}
