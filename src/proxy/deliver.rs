@@ -6,10 +6,10 @@ use crate::proxy::client::Client;
 use crate::proxy::gather::Elements;
 use crate::proxy::pipeline::Part;
 use crate::proxy::pools::Retired;
-use crate::proxy::server::{self, HELLO, Purpose, Server, WHOLE, Waiter};
+use crate::proxy::server::{self, HELLO, Purpose, RUN, Server, WHOLE, Waiter};
 use crate::proxy::slots::Slots;
 use crate::proxy::source::Source;
-use crate::proxy::{Phase, Proxy, greeting, private, reject, resp3, subscribe};
+use crate::proxy::{Phase, Proxy, greeting, private, reject, resp3, subscribe, transaction};
 use crate::token::Key;
 
 /// Bytes arrived from a server. Any doubt about whose they are ends the connection.
@@ -79,9 +79,16 @@ fn next_reply(proxy: &mut Proxy, key: Key, buffer: &mut Buffer, at: usize) -> St
             let (purpose, first) = (server.purpose, server.parser.first_byte());
             proxy.pools.counters.replies += 1;
             proxy.pools.note_reply(key, buffer, at..at + end);
-            if waiter.fragment == HELLO {
-                resp3::on_agreed(proxy, key, waiter);
-                return Step::Settled { end: at + end };
+            match waiter.fragment {
+                HELLO => {
+                    resp3::on_agreed(proxy, key, waiter);
+                    return Step::Settled { end: at + end };
+                }
+                RUN if first == b'-' => {
+                    transaction::on_refused_run(proxy, key);
+                    return Step::Partial;
+                }
+                _ => {}
             }
             settle(proxy, key, waiter, buffer, at..at + end);
             if let Purpose::Private { owner: Some(owner) } = purpose {

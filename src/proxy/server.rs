@@ -152,6 +152,9 @@ pub(crate) const WHOLE: u32 = u32::MAX;
 /// The `fragment` of a waiter that is a client's HELLO 3, and waits for the servers to agree.
 pub(crate) const HELLO: u32 = u32::MAX - 1;
 
+/// The `fragment` of a waiter for what a server says to the MULTI of a run.
+pub(crate) const RUN: u32 = u32::MAX - 2;
+
 impl Waiter {
     /// A client that waits for a whole reply. `Server::queue` says where its request begins.
     #[inline]

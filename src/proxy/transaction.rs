@@ -13,7 +13,8 @@
 //! so nobody's request comes between. With a watched key it goes where that is watched.
 //!
 //! What a server says to MULTI is not waited for. One that refuses it (an access list that lacks
-//! it) carries out what follows one by one, and the client hears the server's error for EXEC.
+//! it) has what follows already and carries it out one by one, also what waits for somebody else.
+//! The connection is closed then, which ends the wait, and who waits on it hears why.
 
 use crate::io::Chain;
 use crate::proto::commands::{self, Command, Local, Serve};
@@ -23,10 +24,10 @@ use crate::proxy::home;
 use crate::proxy::pools::Pools;
 use crate::proxy::private::Errand;
 use crate::proxy::reply::Writer;
-use crate::proxy::server::Waiter;
+use crate::proxy::server::{RUN, Waiter};
 use crate::proxy::source::Source;
 use crate::proxy::watch::{self, Watch};
-use crate::proxy::{dispatch, local, reject};
+use crate::proxy::{Proxy, deliver, dispatch, local, reject};
 use crate::token::Key;
 
 /// What a client has begun and not ended.
@@ -294,7 +295,7 @@ fn send_run(pools: &mut Pools, account: &mut Account, client: Key, key: Key) {
     let sequence = account.pipeline.push_waiting(u32::try_from(bytes).unwrap_or(u32::MAX));
     let now = pools.now;
     let server = pools.server_for_output(key);
-    server.queue(Waiter::nobody(now), MULTI.len() as u64);
+    server.queue(Waiter { fragment: RUN, ..Waiter::nobody(now) }, MULTI.len() as u64);
     server.output.push_copy(MULTI);
     for &len in &held.lens {
         server.queue(Waiter::nobody(now), u64::from(len));
@@ -303,6 +304,15 @@ fn send_run(pools: &mut Pools, account: &mut Account, client: Key, key: Key) {
     server.queue(Waiter::new(client, sequence, Expected::default(), now), EXEC.len() as u64);
     server.output.push_copy(EXEC);
     pools.flush_later(key);
+}
+
+/// A server has refused the MULTI of a run: nobody knows how long it is busy with the rest. It has
+/// not failed, and a client could have others fail it.
+pub(crate) fn on_refused_run(proxy: &mut Proxy, key: Key) {
+    let Some(server) = proxy.pools.servers.find(key) else { return };
+    let (pool, number) = (server.pool, server.number);
+    proxy.pools.log_server(pool, number, "refuses MULTI, its connection is closed");
+    deliver::dismiss_server(proxy, key, REFUSED);
 }
 
 /// Forgets what was held, and what is watched.
@@ -319,6 +329,7 @@ fn say_unchanged(pools: &mut Pools, account: &mut Account, source: Source<'_>) {
     dispatch::answer(pools, account, source);
 }
 
+const REFUSED: &[u8] = b"-ERR the server refuses MULTI, its connection is closed\r\n";
 const OK: &[u8] = b"+OK\r\n";
 const QUEUED: &[u8] = b"+QUEUED\r\n";
 const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";

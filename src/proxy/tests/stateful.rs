@@ -362,3 +362,20 @@ fn a_transaction_that_has_set_out_is_let_be_when_keys_move() {
     receive(&mut proxy, server, b"+OK\r\n+QUEUED\r\n*1\r\n$-1\r\n");
     assert_eq!(said(&mut proxy, client), "+OK +QUEUED *1 $-1 ");
 }
+
+#[test]
+fn a_server_that_refuses_multi_does_not_wait_for_what_follows() {
+    let (mut proxy, client) = one_client(Limits::default());
+    let other = proxy.on_accept(0);
+    receive(&mut proxy, client, b"MULTI\r\nBLPOP a 0\r\nEXEC\r\n");
+    receive(&mut proxy, other, b"GET a\r\n");
+    let server = connected(&mut proxy);
+    asked(&mut proxy, server);
+    receive(&mut proxy, server, b"-NOPERM this user has no");
+    receive(&mut proxy, server, b" permissions\r\n");
+    assert!(wants(&mut proxy).contains(&Want::Close(server)));
+    let refused = "-ERR the server refuses MULTI, its connection is closed ";
+    assert_eq!(said(&mut proxy, client), format!("+OK +QUEUED {refused}"));
+    assert_eq!(said(&mut proxy, other), refused);
+    assert_eq!(proxy.counters().server_failures, 0);
+}
