@@ -69,6 +69,11 @@ impl Quota {
         self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
     }
 
+    /// Whether more than half of them are in use: what a worker keeps, no other can have.
+    pub(crate) fn is_scarce(&self) -> bool {
+        self.used() > self.max / 2
+    }
+
     pub(crate) fn give_back(&self) {
         let before = self.used.fetch_sub(1, Ordering::Relaxed);
         assert!(before > 0, "what is given back was taken");
@@ -112,7 +117,8 @@ impl Pools {
     }
 
     /// Takes a client's private connection back. The client has left nothing behind on it: no
-    /// transaction, no watched key, no subscription. The next one that needs one gets it.
+    /// transaction, no watched key, no subscription. The next one that needs one gets it,
+    /// unless they are scarce.
     pub(crate) fn release_private(&mut self, account: &mut Account) {
         let Some(key) = account.private.take() else { return };
         let since = self.now;
@@ -122,7 +128,8 @@ impl Pools {
         *purpose = Purpose::Private { owner: None };
         server.reset_patience();
         let pool = &mut self.pools[account.pool as usize];
-        if is_quiet && pool.kept.len() < PRIVATE_KEPT_MAX {
+        let is_wanted = pool.kept.len() < PRIVATE_KEPT_MAX && !pool.setup.private.is_scarce();
+        if is_quiet && is_wanted {
             pool.kept.push(Kept { key, since });
         } else {
             self.close_server(key);
@@ -208,5 +215,14 @@ mod tests {
         quota.give_back();
         assert_eq!(quota.used(), 1);
         assert!(quota.take() && !quota.take());
+    }
+
+    #[test]
+    fn connections_are_scarce_when_more_than_half_are_used() {
+        for (max, first_scarce) in [(1, 1), (2, 2), (3, 2), (4, 3)] {
+            let quota = Quota::new(max);
+            let scarce = (1..=max).find(|_| quota.take() && quota.is_scarce());
+            assert_eq!(scarce, Some(first_scarce), "of {max}");
+        }
     }
 }

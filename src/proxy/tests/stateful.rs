@@ -379,3 +379,21 @@ fn a_server_that_refuses_multi_does_not_wait_for_what_follows() {
     assert_eq!(said(&mut proxy, other), refused);
     assert_eq!(proxy.counters().server_failures, 0);
 }
+
+#[test]
+fn connections_are_not_kept_from_other_workers_when_they_are_scarce() {
+    let mut proxy = proxy(Limits::default());
+    let quota = Arc::new(Quota::new(4));
+    proxy.pools.pools[0].setup.private = Arc::clone(&quota);
+    for others in 0..3 {
+        let (client, server) = watching(&mut proxy);
+        receive(&mut proxy, client, b"UNWATCH\r\n");
+        asked(&mut proxy, server);
+        receive(&mut proxy, server, b"+OK\r\n");
+        let is_scarce = others == 2;
+        assert_eq!(wants(&mut proxy).contains(&Want::Close(server)), is_scarce, "{others}");
+        proxy.pools.close_server(server);
+        wants(&mut proxy);
+        assert!(quota.take(), "another worker takes one");
+    }
+}
