@@ -203,8 +203,13 @@ pub(crate) fn fail_server(proxy: &mut Proxy, key: Key, why: Option<Errno>) {
         return proxy.pools.close_server(key);
     }
     let protocol = server.parser.protocol();
+    let is_unused = matches!(server.purpose, Purpose::Private { .. }) && server.waiters.is_empty();
     let mut words = Vec::new();
     reject::failure(protocol, why, &mut words);
+    // So it is when its only client has just not asked for anything (the server's `timeout`).
+    if is_unused && why.is_none() {
+        return dismiss_server(proxy, key, &words);
+    }
     fail_server_saying(proxy, key, why, &words);
 }
 

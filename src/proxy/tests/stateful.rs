@@ -397,3 +397,27 @@ fn connections_are_not_kept_from_other_workers_when_they_are_scarce() {
         assert!(quota.take(), "another worker takes one");
     }
 }
+
+#[test]
+fn the_end_of_an_idle_private_connection_is_no_failure_of_its_server() {
+    for (request, why, failures) in
+        [("", None, 0), ("UNWATCH\r\n", None, 1), ("", Some(Errno(libc::ECONNRESET)), 1)]
+    {
+        let mut proxy = proxy(Limits::default());
+        proxy.pools.pools[0].setup.ejecting = Some(Ejecting { on_oom: false });
+        let (client, server) = watching(&mut proxy);
+        receive(&mut proxy, client, request.as_bytes());
+        match why {
+            Some(why) => proxy.on_error(at(2), server, why),
+            None => proxy.on_end(at(2), server),
+        }
+        assert!(wants(&mut proxy).contains(&Want::Close(server)));
+        assert_eq!(proxy.counters().server_failures, failures);
+        assert_eq!(signs(&mut proxy).len() as u64, failures);
+        assert_eq!(proxy.pools.pools[0].setup.private.used(), 0);
+        if request.is_empty() {
+            receive(&mut proxy, client, b"MULTI\r\nGET a\r\nEXEC\r\n");
+            assert_eq!(said(&mut proxy, client), "+OK +QUEUED *-1 ");
+        }
+    }
+}
