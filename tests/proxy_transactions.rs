@@ -312,16 +312,21 @@ fn a_server_that_refuses_multi_desynchronises_nobody() {
     let server = Redis::start();
     server.client().call(&["ACL", "SETUSER", "default", "-multi"]);
     let proxy = Proxy::start(&[server.line()], &[]);
+    let refused = "ERR the server refuses MULTI, its connection is closed";
     let mut client = proxy.client();
     client.call(&["MULTI"]);
     client.call(&["SET", "a", "1"]);
-    assert_eq!(client.call(&["EXEC"]).error_text(), "ERR EXEC without MULTI");
+    assert_eq!(client.call(&["EXEC"]).error_text(), refused);
     client.expect_in_step("no reply is left over");
+    client.call(&["MULTI"]);
+    client.call(&["BLPOP", "list", "0"]);
+    assert_eq!(client.call(&["EXEC"]).error_text(), refused);
+    wait_until("nobody waits", || info(&server, "blocked_clients") == 0);
     assert_eq!(client.call(&["WATCH", "a"]), Reply::status("OK"));
     client.call(&["MULTI"]);
-    assert_eq!(client.call(&["EXEC"]).error_text(), "ERR EXEC without MULTI");
-    // The shared one, and the one that asks.
-    wait_until("what may still watch is closed", || info(&server, "connected_clients") == 2);
+    assert_eq!(client.call(&["EXEC"]).error_text(), refused);
+    // The one that asks.
+    wait_until("what may still watch is closed", || info(&server, "connected_clients") == 1);
     client.expect_in_step("no reply is left over");
 }
 

@@ -124,7 +124,8 @@ impl Pools {
     }
 
     /// Takes a client's private connection back. The client has left nothing behind on it: no
-    /// transaction, no watched key, no subscription. The next one that needs one gets it, unless they are scarce.
+    /// transaction, no watched key, no subscription. The next one that needs one gets it,
+    /// unless they are scarce.
     pub(crate) fn release_private(&mut self, account: &mut Account) {
         let Some(key) = account.private.take() else { return };
         let since = self.now;
