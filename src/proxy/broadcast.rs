@@ -1,6 +1,6 @@
 //! A request that every server of a pool gets.
 
-use crate::io::Chain;
+use crate::io::{Chain, Mark};
 use crate::proto::commands::{Command, Merge, Split};
 use crate::proto::{Expected, Request, Span};
 use crate::proxy::client::Account;
@@ -38,7 +38,7 @@ pub(crate) fn broadcast(
     servers.iter().for_each(|(name, _)| names.push(name.as_bytes()));
     let gather = Gather::of_servers(split, names);
     let expected = request.expected;
-    queue(pools, account, client, (gather, expected), &connections, &bytes.to_vec());
+    queue(pools, account, client, (gather, expected), &connections, &bytes);
 }
 
 /// Queues a request of Redis on every server, and has the replies become one.
@@ -83,8 +83,8 @@ pub(crate) fn everywhere(
     scripts::note(pools, account, command, request, &source);
     let rule = Rule::Merge { merge, draw: pools.draw() };
     let gather = Gather::of_replies(rule, connections.len());
-    let mut bytes = Vec::with_capacity(source.len());
-    source.copy_to(&mut bytes);
+    let mut bytes = Chain::new();
+    source.move_to(&mut bytes);
     let gather = (gather, request.expected);
     queue(pools, account, client, gather, &connections, &bytes);
 }
@@ -107,14 +107,15 @@ fn refuse(
 }
 
 /// Queues `request` on each connection as a fragment of a gather. The client is charged with all
-/// that this keeps: a line of some bytes is a copy, a waiter and a part for each server.
+/// that this keeps: a line of some bytes is a copy, a waiter and a part for each server. Large
+/// pieces are shared by all: a script of half a gigabyte is in memory once, however many get it.
 fn queue(
     pools: &mut Pools,
     account: &mut Account,
     client: Key,
     (gather, mut expected): (Gather, Expected),
     connections: &[Key],
-    request: &[u8],
+    request: &Chain,
 ) {
     expected.elements = gather.wants_elements();
     let copies = connections.len() * (request.len() + size_of::<Waiter>());
@@ -127,7 +128,7 @@ fn queue(
         let waiter = Waiter { fragment: number as u32, ..whole };
         let server = pools.server_for_output(connection);
         server.queue(waiter, request.len() as u64);
-        server.output.push_copy(request);
+        server.output.append_range(request, 0..request.len(), &mut Mark::default());
         pools.flush_later(connection);
     }
 }

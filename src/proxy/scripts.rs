@@ -100,11 +100,15 @@ impl Scripts {
 
     /// The script with this body, if it is not kept yet.
     fn unknown(&self, body: &[u8], origin: Origin) -> Option<Script> {
+        // Before it is hashed: half a gigabyte would take a second.
+        if body.len() > SCRIPTS_BYTES_MAX {
+            return None;
+        }
         let sha = sha_of(body);
         let is_known = self.read(|Shelves { loaded, evaluated }| {
             loaded.has(&sha) || (origin == Origin::Eval && evaluated.has(&sha))
         });
-        (!is_known && body.len() <= SCRIPTS_BYTES_MAX).then(|| Script { sha, body: body.into() })
+        (!is_known).then(|| Script { sha, body: body.into() })
     }
 
     /// A server says that this is no script.

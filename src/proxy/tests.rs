@@ -113,6 +113,23 @@ fn a_lone_gather_over_the_hard_limit_passes() {
 }
 
 #[test]
+fn what_every_server_gets_is_in_memory_once() {
+    let mut proxy = proxy(Limits::default());
+    let client = proxy.on_accept(0);
+    let body = "x".repeat(2 * crate::limits::KEEP_BYTES_MIN);
+    let load = format!("*3\r\n$6\r\nSCRIPT\r\n$4\r\nLOAD\r\n${}\r\n{body}\r\n", body.len());
+    receive(&mut proxy, client, &load.as_bytes()[..9]);
+    receive(&mut proxy, client, &load.as_bytes()[9..]);
+    let servers = connect_all(&mut proxy);
+    assert_eq!(servers.len(), 2);
+    let outputs = servers.iter().map(|&server| proxy.take_output(server).expect("a request"));
+    let outputs: Vec<Chain> = outputs.collect();
+    outputs.iter().for_each(|output| assert_eq!(output.to_vec(), load.as_bytes()));
+    let largest = |output: &Chain| output.slices().max_by_key(|it| it.len()).map(<[u8]>::as_ptr);
+    assert_eq!(largest(&outputs[0]), largest(&outputs[1]));
+}
+
+#[test]
 fn clients_that_come_and_go_cannot_fill_a_queue_that_nobody_empties() {
     let limits = Limits { server_queue_bytes_max: 1000, ..Limits::default() };
     let mut proxy = proxy(limits);

@@ -98,15 +98,6 @@ impl Transaction {
         }
     }
 
-    /// Keys have moved to other servers: what is held for one may be for another by now. With
-    /// watched keys EXEC says that one has changed.
-    pub(crate) fn on_routing(&mut self) {
-        let has_home = self.held.as_ref().is_some_and(|held| held.server.is_some());
-        if has_home && self.watch == Watch::Nothing {
-            self.spoil();
-        }
-    }
-
     /// The private connection is lost, and with it what the server watched.
     pub(crate) fn on_lost(&mut self) {
         self.watch = match self.watch {
