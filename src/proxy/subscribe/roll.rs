@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::io::Chain;
-use crate::limits::SUBSCRIPTION_BYTES;
+use crate::limits::{HELD_MESSAGE_BYTES, SUBSCRIPTION_BYTES};
 use crate::proto::RespVersion;
 use crate::proto::commands::Subscribe;
 use crate::proxy::reply::Writer;
@@ -142,7 +142,7 @@ impl Subscriptions {
         self.asked.is_some()
     }
 
-    /// Bytes of frames that wait for their turn.
+    /// Bytes that keeping the messages takes that wait for their turn.
     pub(crate) fn held_bytes(&self) -> usize {
         self.held_bytes
     }
@@ -236,7 +236,7 @@ impl Subscriptions {
         if !stream.frames.is_empty() {
             let mut message = Box::new(Chain::new());
             source.move_to(&mut message);
-            self.held_bytes += message.len();
+            self.held_bytes += bytes_held_by(&message);
             stream.frames.push_back(Frame::Message(message));
             return Heard::Message;
         }
@@ -319,7 +319,7 @@ impl Subscriptions {
         // Nothing that came was believed yet: all of it was behind the first confirmation.
         for frame in stream.frames.drain(..) {
             if let Frame::Message(message) = frame {
-                self.held_bytes -= message.len();
+                self.held_bytes -= bytes_held_by(&message);
             }
         }
         stream.awaited = 0;
@@ -415,7 +415,7 @@ impl Subscriptions {
                 continue;
             }
             while let Some(Frame::Message(message)) = stream.frames.front_mut() {
-                self.held_bytes -= message.len();
+                self.held_bytes -= bytes_held_by(message);
                 pass_on(message, version, output);
                 stream.frames.pop_front();
             }
@@ -483,6 +483,11 @@ impl Stream {
 /// Bytes that keeping a name takes.
 pub(super) fn bytes_of(name: &[u8]) -> usize {
     name.len() + SUBSCRIPTION_BYTES
+}
+
+/// Bytes that keeping a message takes.
+fn bytes_held_by(message: &Chain) -> usize {
+    message.len() + HELD_MESSAGE_BYTES
 }
 
 /// Moves a message of RESP2 to the output of a client.

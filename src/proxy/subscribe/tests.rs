@@ -7,7 +7,7 @@ use bytes::Bytes;
 use crate::distribution::{DistributionKind, Node, RoutingTable};
 use crate::hash::HashKind;
 use crate::io::{Address, Buffer, Destination, Errno};
-use crate::limits::Limits;
+use crate::limits::{HELD_MESSAGE_BYTES, Limits};
 use crate::proto::RespVersion;
 use crate::proxy::{PoolSetup, Proxy, Quota, Want};
 use crate::time::Instant;
@@ -112,14 +112,14 @@ fn a_client_of_resp3_gets_pushes_and_everything_else() {
 
 #[test]
 fn what_is_held_behind_a_confirmation_has_a_limit() {
-    let limits = Limits { output_soft_bytes: 50, output_hard_bytes: 100, ..Limits::default() };
+    let limits = Limits { output_soft_bytes: 50, output_hard_bytes: 400, ..Limits::default() };
     let (mut proxy, client, _) = proxy(2, limits);
     receive(&mut proxy, client, b"PSUBSCRIBE *\r\n");
     let servers = connect(&mut proxy).0;
     servers.iter().for_each(|&server| drop(proxy.take_output(server)));
     receive(&mut proxy, servers[0], &confirmation("psubscribe", "*"));
     let message = b"*4\r\n$8\r\npmessage\r\n$1\r\n*\r\n$1\r\na\r\n$2\r\nhi\r\n";
-    for _ in 0..100 / message.len() {
+    for _ in 0..400 / (message.len() + HELD_MESSAGE_BYTES) {
         receive(&mut proxy, servers[0], message);
         assert_eq!(connect(&mut proxy).1, []);
     }
