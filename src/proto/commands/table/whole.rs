@@ -133,7 +133,7 @@ pub(super) const ROWS: &[Command] = &[
     row("latency|doctor", 2, NONE, QUIET | ADMIN, 0).refused(OneServer),
     row("latency|graph", 3, NONE, QUIET | ADMIN, 0).refused(OneServer),
     row("latency|help", 2, NONE, EARLY, 0).local(Local::Latency).shape(),
-    row("latency|histogram", -2, NONE, QUIET | ADMIN, 0).local(Local::Latency).skip("servers count"),
+    row("latency|histogram", -2, NONE, QUIET | ADMIN, 0).local(Local::Latency).skip("counts"),
     row("latency|history", 3, NONE, QUIET | ADMIN, 0).local(Local::Latency),
     row("latency|latest", 2, NONE, QUIET | ADMIN, 0).local(Local::Latency),
     row("latency|reset", -2, NONE, QUIET | ADMIN, 0).local(Local::Latency),
