@@ -52,6 +52,68 @@ fn the_page_of_commands_is_current() {
     }
 }
 
+#[test]
+fn the_readmes_table_of_commands_is_current() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
+    let text = std::fs::read_to_string(path).unwrap();
+    let (head, rest) = text.split_once(BEGIN).expect("the table's begin");
+    let (old, tail) = rest.split_once(END).expect("its end");
+    let new = table();
+    if std::env::var("README").as_deref() == Ok("write") {
+        std::fs::write(path, format!("{head}{BEGIN}{new}{END}{tail}")).unwrap();
+    } else {
+        assert!(old == new, "README=write cargo test --test proxy_commands the_readmes_table");
+    }
+}
+
+const BEGIN: &str = "<!-- commands: made by tests/proxy_commands.rs -->\n";
+const END: &str = "<!-- end of commands -->";
+
+/// What becomes of all commands, in a few lines: how many, and the names where they are few.
+fn table() -> String {
+    let mut table = String::from("| what becomes of it | how many | which |\n|---|---|---|\n");
+    let mut line = |what: &str, is_in: &dyn Fn(&Command) -> bool, by_name: bool| {
+        let all = commands::all().iter().filter(|row| row.serve != Serve::Container);
+        let rows: Vec<_> = all.filter(|row| is_in(row)).collect();
+        // Of commands that work, some of a family go elsewhere by their keys.
+        let whole = |row: &Command| family(row).filter(|_| matches!(row.serve, Serve::Refused(_)));
+        let mut names: Vec<_> =
+            rows.iter().map(|row| whole(row).unwrap_or_else(|| shown(row))).collect();
+        names.dedup();
+        let which = if by_name { names.join(", ") } else { "those with keys".to_owned() };
+        writeln!(table, "| {what} | {} | {which} |", rows.len()).unwrap();
+    };
+    let has_keys = |row: &Command| !matches!(row.keys, Keys::None | Keys::BySubcommand);
+    let forwarded = |row: &Command| matches!(row.serve, Serve::Forward | Serve::Script);
+    line("works: sent to the server of its keys", &|row| has_keys(row) && forwarded(row), false);
+    line(
+        "works: waits on a connection of its own",
+        &|row| matches!(row.serve, Serve::Blocking(_)),
+        true,
+    );
+    line("works: sent to any server", &|row| !has_keys(row) && forwarded(row), true);
+    line(
+        "works: transactions on one server",
+        &|row| matches!(row.serve, Serve::Transaction(_)),
+        true,
+    );
+    line("works: subscriptions", &|row| matches!(row.serve, Serve::Subscribe(_)), true);
+    line("works: answered by the proxy", &|row| matches!(row.serve, Serve::Local(_)), true);
+    line("composed from the replies of several servers", &|row| composed(row).is_some(), true);
+    line("of all these, denied unless the pool allows it", &|row| row.denied, true);
+    for why in [
+        Refusal::Shared,
+        Refusal::OneServer,
+        Refusal::Replication,
+        Refusal::Cluster,
+        Refusal::Debugging,
+    ] {
+        let what = format!("refused: {}", why.reason());
+        line(&what, &|row| row.serve == Serve::Refused(why), true);
+    }
+    table
+}
+
 const HEAD: &str = "\
 # Commands
 
