@@ -412,3 +412,24 @@ fn memccapable_is_content() {
         assert_eq!(said.matches("[pass]").count(), 27, "{servers} servers: {said}");
     }
 }
+
+/// A client library of Python, which `tests/clients/install.sh` installs.
+#[test]
+fn a_python_client_is_served_through_one_server_and_two() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let run = |port: u16| {
+        let output = Command::new("python3")
+            .arg(root.join("tests/clients/python/memcached.py"))
+            .arg(port.to_string())
+            .env("PYTHONPATH", root.join("target/clients/pymemcache"))
+            .env("PYTHONDONTWRITEBYTECODE", "1")
+            .output()
+            .expect("python3 is installed, as make test does");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "ok\n", "{said}");
+    };
+    for servers in [1, 2] {
+        let setup = Setup::start(servers);
+        run(setup.proxy.port());
+    }
+}

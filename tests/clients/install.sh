@@ -94,7 +94,7 @@ php_extension() {
     try phpredis "$ROOT/tests/tools/install.sh" php=php-cli extension-redis=php-redis
 }
 
-for each in redis-py-5 redis-py-6 redis-py-8; do
+for each in redis-py-5 redis-py-6 redis-py-8 pymemcache; do
     python_packages "$each" || true
 done
 node_packages || true
