@@ -97,24 +97,10 @@ fn the_documented_files_are_read() {
         ("ours", vec!["alpha"]),
         ("upredis", vec!["alpha"]),
     ];
-    let waiting = [".redis: ", ".redis_auth: ", ".redis_db: ", ".auto_eject_hosts: "];
     for (name, expected) in pools {
-        match config::load(&at_root(&format!("tests/data/documented/{name}.yml"))) {
-            Ok(config) => {
-                let names: Vec<_> = config.pools.iter().map(|pool| pool.name.as_str()).collect();
-                assert_eq!(names, expected, "{name}");
-            }
-            Err(faults) => {
-                let faults = faults.to_string();
-                let may_wait = |line: &&str| {
-                    let is_waiting = waiting.iter().any(|key| line.contains(key));
-                    is_waiting && line.contains(" yet; ")
-                };
-                let others: Vec<&str> = faults.lines().filter(|line| !may_wait(line)).collect();
-                assert_eq!(others, [""; 0], "{name}");
-                assert!(!["ours", "upredis"].contains(&name), "{faults}");
-            }
-        }
+        let config = load(&format!("tests/data/documented/{name}.yml"));
+        let names: Vec<_> = config.pools.iter().map(|pool| pool.name.as_str()).collect();
+        assert_eq!(names, expected, "{name}");
     }
 }
 

@@ -160,3 +160,39 @@ fn a_log_that_was_renamed_is_opened_again() {
     assert!(old.contains("started on pid") && !old.contains("a client is closed"), "{old}");
     proxy.client().expect_in_step("and service goes on");
 }
+
+/// The files of twemproxy's and upredis-proxy's documentation, with ports that are free here.
+#[test]
+fn the_documented_files_run() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/documented");
+    let directory = tempfile::tempdir().expect("a directory");
+    let socket = directory.path().join("gamma").display().to_string();
+    for name in ["readme", "leaf", "root", "all_keys", "ours", "upredis"] {
+        let text = std::fs::read_to_string(root.join(format!("{name}.yml"))).expect("a file");
+        let mut ports = Vec::new();
+        let mut lines = Vec::new();
+        for line in text.lines() {
+            let is_port = line.trim().starts_with("listen: ") && !line.contains('/');
+            if is_port {
+                let port = Port::free();
+                let indent = &line[..line.len() - line.trim_start().len()];
+                lines.push(format!("{indent}listen: 127.0.0.1:{}", port.number()));
+                ports.push(port);
+            } else {
+                lines.push(line.replace("/tmp/gamma", &socket));
+            }
+        }
+        let pools = lines.iter().filter(|line| line.trim().starts_with("listen: ")).count();
+        let mut start = Start::with_config(&lines.join("\n"));
+        for port in ports {
+            start = start.holding(port);
+        }
+        let mut proxy = start.spawn();
+        let up = support::holds_within(support::DEADLINE, || {
+            let ended = proxy.process_mut().ended();
+            assert!(ended.is_none(), "{name}: {ended:?}: {}", proxy.log());
+            proxy.log().contains("started on pid")
+        });
+        assert!(up && pools > 0, "{name}: {}", proxy.log());
+    }
+}
