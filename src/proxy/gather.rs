@@ -157,20 +157,7 @@ impl Gather {
         }
         match self.split {
             Split::Collect => self.compose_array(output),
-            Split::Sum => {
-                let sum = self.parts.iter().fold(0_i64, |sum, part| match part {
-                    Part::Number(n) => sum.saturating_add(*n),
-                    Part::Waiting
-                    | Part::Elements(..)
-                    | Part::Values(_)
-                    | Part::Reply(_)
-                    | Part::Done
-                    | Part::Failed(_) => sum,
-                });
-                output.push_copy(b":");
-                output.push_copy(itoa::Buffer::new().format(sum).as_bytes());
-                output.push_copy(b"\r\n");
-            }
+            Split::Sum => servers::number(b':', servers::sum(&self.parts), output),
             Split::Values => self.compose_values(output),
             Split::All => output.push_copy(OK),
             Split::Ok | Split::No | Split::Silence => output.push_copy(b"+OK\r\n"),

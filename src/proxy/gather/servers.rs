@@ -130,7 +130,8 @@ fn elements(parts: &mut [Part]) -> impl Iterator<Item = (&mut Chain, &[u32])> {
     })
 }
 
-fn sum(parts: &[Part]) -> i64 {
+/// The sum of the numbers among the parts.
+pub(super) fn sum(parts: &[Part]) -> i64 {
     parts.iter().fold(0_i64, |sum, part| match part {
         Part::Number(number) => sum.saturating_add(*number),
         Part::Waiting
@@ -277,7 +278,8 @@ fn cursor_of(bulk: &[u8]) -> Option<u64> {
     std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
-fn number(kind: u8, value: i64, output: &mut Chain) {
+/// Writes a number behind its type byte.
+pub(super) fn number(kind: u8, value: i64, output: &mut Chain) {
     output.push_copy(&[kind]);
     output.push_copy(itoa::Buffer::new().format(value).as_bytes());
     output.push_copy(b"\r\n");

@@ -10,31 +10,28 @@ use crate::proxy::local::{Asked, OK};
 /// others (REPLY, TRACKING, PAUSE and the like) is unknown: clients take that well, and a yes that
 /// is not kept they would not.
 pub(super) fn answer(asked: Asked<'_, '_>, words: &Arguments) {
-    let Some(&(_, name, arity, subcommand)) = SUBCOMMANDS.iter().find(|row| words.is(1, row.0))
-    else {
-        return asked.unknown_subcommand(words);
-    };
-    if let Some(asked) = asked.enter(name, arity, words) {
-        subcommand(asked, words);
+    match SUBCOMMANDS.iter().find(|row| row.0 == asked.name()) {
+        Some((_, subcommand)) => subcommand(asked, words),
+        None => asked.unknown_subcommand(words),
     }
 }
 
 type Subcommand = fn(Asked<'_, '_>, &Arguments);
 
-/// Name, full name, arity as Redis counts it, and what answers it.
-const SUBCOMMANDS: [(&str, &str, i16, Subcommand); 12] = [
-    ("SETINFO", "client|setinfo", 4, set_info),
-    ("SETNAME", "client|setname", 3, set_name),
-    ("GETNAME", "client|getname", 2, name),
-    ("ID", "client|id", 2, id),
-    ("INFO", "client|info", 2, |asked, _| asked.ask_around(Question::Own)),
-    ("LIST", "client|list", -2, list),
-    ("KILL", "client|kill", -3, kill),
-    ("NO-EVICT", "client|no-evict", 3, on_or_off),
-    ("NO-TOUCH", "client|no-touch", 3, on_or_off),
-    ("GETREDIR", "client|getredir", 2, |asked, _| asked.write(|to| _ = to.integer(-1))),
-    ("TRACKINGINFO", "client|trackinginfo", 2, tracking),
-    ("HELP", "client|help", 2, |asked, _| asked.help("CLIENT", &HELP)),
+/// The name in the table, and what answers it.
+const SUBCOMMANDS: [(&str, Subcommand); 12] = [
+    ("client|setinfo", set_info),
+    ("client|setname", set_name),
+    ("client|getname", name),
+    ("client|id", id),
+    ("client|info", |asked, _| asked.ask_around(Question::Own)),
+    ("client|list", list),
+    ("client|kill", kill),
+    ("client|no-evict", on_or_off),
+    ("client|no-touch", on_or_off),
+    ("client|getredir", |asked, _| asked.write(|to| _ = to.integer(-1))),
+    ("client|trackinginfo", tracking),
+    ("client|help", |asked, _| asked.help("CLIENT", &HELP)),
 ];
 
 /// CLIENT SETINFO LIB-NAME|LIB-VER value.

@@ -5,47 +5,32 @@ use crate::proxy::glob;
 use crate::proxy::local::Asked;
 use crate::proxy::local::arguments::Arguments;
 
-/// CONFIG GET pattern [pattern ...]. Nothing of it can be set.
+/// CONFIG GET pattern [pattern ...], and HELP. Nothing of it can be set.
 pub(super) fn answer(asked: Asked<'_, '_>, words: &Arguments) {
-    if words.is(1, "GET") {
-        let Some(asked) = asked.enter("config|get", -3, words) else { return };
-        if words.len() - 2 > PATTERNS_MAX || words.from(2).any(|it| it.len() > PATTERN_BYTES_MAX) {
-            return asked.error("the patterns are too many or too long");
-        }
-        let maxclients = asked.pools.limits.clients_max.to_string();
-        let known = |name| if name == "maxclients" { Some(&*maxclients) } else { None };
-        let fits = |name: &str| {
-            words.from(2).any(|pattern| glob::matches_ignoring_case(pattern, name.as_bytes()))
-        };
-        let found: Vec<(&str, &str)> = VALUES
-            .into_iter()
-            .filter(|(name, _)| fits(name))
-            .map(|(name, value)| (name, known(name).unwrap_or(value)))
-            .collect();
-        asked.write(|to| {
-            to.map(found.len());
-            for (name, value) in found {
-                to.bulk(name.as_bytes()).bulk(value.as_bytes());
-            }
-        });
-    } else if words.is(1, "SET") {
-        let Some(asked) = asked.enter("config|set", -4, words) else { return };
-        asked.refuse(ELSEWHERE);
-    } else if words.is(1, "RESETSTAT") {
-        let Some(asked) = asked.enter("config|resetstat", 2, words) else { return };
-        asked.refuse("its counters are never reset");
-    } else if words.is(1, "REWRITE") {
-        let Some(asked) = asked.enter("config|rewrite", 2, words) else { return };
-        asked.refuse(ELSEWHERE);
-    } else if words.is(1, "HELP") {
-        let Some(asked) = asked.enter("config|help", 2, words) else { return };
-        asked.help("CONFIG", &["GET <pattern> [<pattern> ...]", "    What clients ask for."]);
-    } else {
-        asked.unknown_subcommand(words);
+    if asked.name() == "config|help" {
+        let lines = ["GET <pattern> [<pattern> ...]", "    What clients ask for."];
+        return asked.help("CONFIG", &lines);
     }
+    if words.len() - 2 > PATTERNS_MAX || words.from(2).any(|it| it.len() > PATTERN_BYTES_MAX) {
+        return asked.error("the patterns are too many or too long");
+    }
+    let maxclients = asked.pools.limits.clients_max.to_string();
+    let known = |name| if name == "maxclients" { Some(&*maxclients) } else { None };
+    let fits = |name: &str| {
+        words.from(2).any(|pattern| glob::matches_ignoring_case(pattern, name.as_bytes()))
+    };
+    let found: Vec<(&str, &str)> = VALUES
+        .into_iter()
+        .filter(|(name, _)| fits(name))
+        .map(|(name, value)| (name, known(name).unwrap_or(value)))
+        .collect();
+    asked.write(|to| {
+        to.map(found.len());
+        for (name, value) in found {
+            to.bulk(name.as_bytes()).bulk(value.as_bytes());
+        }
+    });
 }
-
-const ELSEWHERE: &str = "its configuration is a file, and each server has one of its own";
 
 /// In the order of their names. There is no password among them, and nothing of the servers:
 /// those that keep data say so themselves.

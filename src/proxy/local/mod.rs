@@ -85,9 +85,9 @@ pub(crate) fn answer(
         Local::Command => asked.with_words(command::answer),
         Local::Config => asked.with_words(config::answer),
         Local::Info => asked.with_words(info::answer),
-        Local::Acl => asked.with_words(acl),
+        Local::Acl => acl(asked),
         Local::Slowlog => asked.with_words(slowlog),
-        Local::Latency => asked.with_words(latency),
+        Local::Latency => latency(asked),
     }
 }
 
@@ -140,12 +140,6 @@ impl<'a, 's> Asked<'a, 's> {
         dispatch::answer(self.pools, self.account, self.source);
     }
 
-    /// Answers that the command, or this subcommand, is not for a proxy.
-    pub(super) fn refuse(self, why: &str) {
-        let name = self.account.identity.command;
-        self.error(&format!("'{name}' is not supported by this proxy: {why}"));
-    }
-
     /// Answers that there is no such subcommand, in the words that clients look for.
     fn unknown_subcommand(self, words: &Arguments) {
         let name = String::from_utf8_lossy(&words[1][..words[1].len().min(128)]);
@@ -153,16 +147,9 @@ impl<'a, 's> Asked<'a, 's> {
         self.error(&format!("unknown subcommand '{name}'. Try {container} HELP."));
     }
 
-    /// Takes the name of a subcommand as the client's last command, `client|id`. None: it has been
-    /// answered, as it has not so many arguments; `arity` counts as in the table.
-    fn enter(self, name: &'static str, arity: i16, words: &Arguments) -> Option<Self> {
-        self.account.identity.command = name;
-        let wanted = usize::from(arity.unsigned_abs());
-        if if arity < 0 { words.len() >= wanted } else { words.len() == wanted } {
-            return Some(self);
-        }
-        self.error(&format!("wrong number of arguments for '{name}' command"));
-        None
+    /// The command's name in the table, `client|id`. Its arity has been looked at.
+    pub(super) fn name(&self) -> &'static str {
+        self.account.identity.command
     }
 
     /// Answers with lines of help, the first of which is Redis's.
@@ -278,63 +265,35 @@ fn time(asked: Asked<'_, '_>) {
 }
 
 /// ACL WHOAMI. Passwords of a pool are in its configuration.
-fn acl(asked: Asked<'_, '_>, words: &Arguments) {
-    if words.is(1, "WHOAMI") {
-        let Some(asked) = asked.enter("acl|whoami", 2, words) else { return };
-        return asked.write(|to| _ = to.bulk(b"default"));
-    }
-    asked.refuse("a pool has one password, in its configuration");
+fn acl(asked: Asked<'_, '_>) {
+    asked.write(|to| _ = to.bulk(b"default"));
 }
 
 /// SLOWLOG: nothing is in it, so that who looks at it goes on.
 fn slowlog(asked: Asked<'_, '_>, words: &Arguments) {
-    if words.is(1, "LEN") {
-        let Some(asked) = asked.enter("slowlog|len", 2, words) else { return };
-        asked.write(|to| _ = to.integer(0));
-    } else if words.is(1, "GET") {
-        let Some(asked) = asked.enter("slowlog|get", -2, words) else { return };
-        let is_count = words.integer(2).is_some_and(|count| count >= -1);
-        match words.len() {
-            2 => asked.write(|to| _ = to.array(0)),
-            3 if is_count => asked.write(|to| _ = to.array(0)),
-            3 => asked.error("count should be greater than or equal to -1"),
-            _ => asked.error(
-                "unknown subcommand or wrong number of arguments for 'get'. Try SLOWLOG HELP.",
-            ),
-        }
-    } else if words.is(1, "RESET") {
-        let Some(asked) = asked.enter("slowlog|reset", 2, words) else { return };
-        asked.say(OK);
-    } else if words.is(1, "HELP") {
-        let Some(asked) = asked.enter("slowlog|help", 2, words) else { return };
-        let lines = ["GET [count]", "    Empty: the servers have it.", "LEN", "    Zero.", "RESET"];
-        asked.help("SLOWLOG", &lines);
-    } else {
-        asked.unknown_subcommand(words);
+    let is_count = words.integer(2).is_some_and(|count| count >= -1);
+    match (asked.name(), words.len()) {
+        ("slowlog|len", _) => asked.write(|to| _ = to.integer(0)),
+        ("slowlog|reset", _) => asked.say(OK),
+        ("slowlog|help", _) => asked.help(
+            "SLOWLOG",
+            &["GET [count]", "    Empty: the servers have it.", "LEN", "    Zero.", "RESET"],
+        ),
+        (_, 2) => asked.write(|to| _ = to.array(0)),
+        (_, 3) if is_count => asked.write(|to| _ = to.array(0)),
+        (_, 3) => asked.error("count should be greater than or equal to -1"),
+        (_, _) => asked
+            .error("unknown subcommand or wrong number of arguments for 'get'. Try SLOWLOG HELP."),
     }
 }
 
 /// LATENCY: nothing is measured here that it tells of.
-fn latency(asked: Asked<'_, '_>, words: &Arguments) {
-    if words.is(1, "LATEST") {
-        let Some(asked) = asked.enter("latency|latest", 2, words) else { return };
-        asked.write(|to| _ = to.array(0));
-    } else if words.is(1, "HISTORY") {
-        let Some(asked) = asked.enter("latency|history", 3, words) else { return };
-        asked.write(|to| _ = to.array(0));
-    } else if words.is(1, "RESET") {
-        let Some(asked) = asked.enter("latency|reset", -2, words) else { return };
-        asked.write(|to| _ = to.integer(0));
-    } else if words.is(1, "HISTOGRAM") {
-        let Some(asked) = asked.enter("latency|histogram", -2, words) else { return };
-        asked.write(|to| _ = to.map(0));
-    } else if ["DOCTOR", "GRAPH"].into_iter().any(|name| words.is(1, name)) {
-        asked.refuse("it is about one server, and a pool has many");
-    } else if words.is(1, "HELP") {
-        let Some(asked) = asked.enter("latency|help", 2, words) else { return };
-        asked.help("LATENCY", &["LATEST", "    Empty: the servers have it."]);
-    } else {
-        asked.unknown_subcommand(words);
+fn latency(asked: Asked<'_, '_>) {
+    match asked.name() {
+        "latency|reset" => asked.write(|to| _ = to.integer(0)),
+        "latency|histogram" => asked.write(|to| _ = to.map(0)),
+        "latency|help" => asked.help("LATENCY", &["LATEST", "    Empty: the servers have it."]),
+        _ => asked.write(|to| _ = to.array(0)),
     }
 }
 
