@@ -45,7 +45,7 @@ const MALFORMED: &str = "malformed requests";
 const MEMCACHED_LINE: &str = "a memcached line that is wrong, or unknown, or that a server refuses";
 const MEMCACHED_MORE: &str = "`gat`, `gats`, `stats`, `flush_all`, `verbosity` of memcached";
 
-const DIFFERENCES: [Difference; 29] = [
+const DIFFERENCES: [Difference; 30] = [
     Difference {
         row: UNKNOWN_OR_ARITY,
         to: Redis,
@@ -217,6 +217,15 @@ const DIFFERENCES: [Difference; 29] = [
         request: || b"get 1:item 0:item\r\n".to_vec(),
         theirs: "SERVER_ERROR Connection refused|closed [one: get 1:item]",
         ours: "SERVER_ERROR Connection refused| [one: get 1:item]",
+    },
+    Difference {
+        row: "a memcached `get` over several servers of which some keys are missing",
+        to: Memcached,
+        request: || b"get nil2 0:item 1:item 2:item\r\n".to_vec(),
+        theirs: "VALUE 1:item 0 8|0:1:item|VALUE 0:item 0 8|1:0:item|VALUE 2:item 0 8|0:2:item|END| \
+                 [one: get nil2 1:item 2:item] [two: get 0:item]",
+        ours: "VALUE 0:item 0 8|1:0:item|VALUE 1:item 0 8|0:1:item|VALUE 2:item 0 8|0:2:item|END| \
+               [one: get nil2 1:item 2:item] [two: get 0:item]",
     },
     Difference {
         row: MEMCACHED_MORE,
