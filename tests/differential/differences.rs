@@ -222,10 +222,10 @@ const DIFFERENCES: [Difference; 30] = [
         row: "a memcached `get` over several servers of which some keys are missing",
         to: Memcached,
         request: || b"get nil2 0:item 1:item 2:item\r\n".to_vec(),
-        theirs: "VALUE 1:item 0 8|0:1:item|VALUE 0:item 0 8|1:0:item|VALUE 2:item 0 8|0:2:item|END| \
-                 [one: get nil2 1:item 2:item] [two: get 0:item]",
-        ours: "VALUE 0:item 0 8|1:0:item|VALUE 1:item 0 8|0:1:item|VALUE 2:item 0 8|0:2:item|END| \
-               [one: get nil2 1:item 2:item] [two: get 0:item]",
+        theirs: "VALUE 1:item 0 8|0:1:item|VALUE 0:item 0 8|1:0:item|VALUE 2:item 0 8|0:2:item|\
+                 END| [one: get nil2 1:item 2:item] [two: get 0:item]",
+        ours: "VALUE 0:item 0 8|1:0:item|VALUE 1:item 0 8|0:1:item|VALUE 2:item 0 8|0:2:item|\
+               END| [one: get nil2 1:item 2:item] [two: get 0:item]",
     },
     Difference {
         row: MEMCACHED_MORE,
