@@ -7,6 +7,7 @@ use crate::limits::WORDS_BYTES_KEPT;
 use crate::proto::commands::{Command, Keys, Refusal, Serve, Split};
 use crate::proto::{Form, Request};
 use crate::proxy::client::Account;
+use crate::proxy::policy::Verdict;
 use crate::proxy::pools::Pools;
 use crate::proxy::source::Source;
 use crate::proxy::{
@@ -62,7 +63,10 @@ pub(crate) fn serve(
     if !account.authenticated && !local::is_for_strangers(request.command) {
         return local::say(pools, account, local::NO_AUTH, source);
     }
-    let Some(source) = policy::pass(pools, account, request, source) else { return };
+    let verdict = policy::judge(pools, account, request);
+    if let Some(command) = request.command.filter(|_| verdict != Verdict::Served) {
+        return policy::refuse(pools, account, command, request, verdict, source);
+    }
     let Some(command) = request.command.filter(|command| is_served(command, request)) else {
         return refuse(pools, account, request, source);
     };

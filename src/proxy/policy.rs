@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::config::{CommandRules, Modules, Which};
 use crate::proto::Request;
-use crate::proto::commands::{self, Command, Local, Names, Serve, UNLISTED};
+use crate::proto::commands::{self, Command, Local, Names, Serve};
 use crate::proxy::client::Account;
 use crate::proxy::pools::Pools;
 use crate::proxy::source::Source;
@@ -22,7 +22,7 @@ pub struct Policy {
 
 /// What becomes of a request, as far as its command decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
+pub(crate) enum Verdict {
     Served,
     /// The table denies it unless a pool allows it.
     Denied,
@@ -105,35 +105,27 @@ fn verdict(rules: &CommandRules, command: &Command) -> Verdict {
 /// The rank of entries that name no command.
 const WIDE: u32 = 1;
 
-/// Whether a request may go on: its bytes, or `None` when it was answered.
+/// What the pool has decided about the command of a request; served if there is no such command.
 #[inline]
-pub(crate) fn pass<'s>(
-    pools: &mut Pools,
-    account: &mut Account,
-    request: &Request,
-    source: Source<'s>,
-) -> Option<Source<'s>> {
-    let number = request.command.map_or(UNLISTED, |command| command.number);
+pub(crate) fn judge(pools: &Pools, account: &Account, request: &Request) -> Verdict {
+    let Some(command) = request.command else { return Verdict::Served };
     let policy = &pools.pools[account.pool as usize].setup.policy;
-    let verdict = if request.renamed { policy.of_renamed(number) } else { policy.of(number) };
-    if verdict == Verdict::Served {
-        return Some(source);
-    }
-    refuse(pools, account, request, verdict, source)
+    if request.renamed { policy.of_renamed(command.number) } else { policy.of(command.number) }
 }
 
+/// Answers a request that is not served by this verdict.
 #[cold]
-fn refuse<'s>(
+pub(crate) fn refuse(
     pools: &mut Pools,
     account: &mut Account,
+    command: &Command,
     request: &Request,
     verdict: Verdict,
-    source: Source<'s>,
-) -> Option<Source<'s>> {
-    let Some(command) = request.command else { return Some(source) };
+    source: Source<'_>,
+) {
     pools.words.clear();
     match verdict {
-        Verdict::Served => return Some(source),
+        Verdict::Served => unreachable!("it is not refused"),
         // Clients that begin with HELLO do without where it is unknown, and only there.
         Verdict::Denied | Verdict::Ruled if command.serve == Serve::Local(Local::Hello) => {
             reject::unknown(request, &source, &mut pools.words);
@@ -150,7 +142,6 @@ fn refuse<'s>(
     }
     transaction::on_refused(pools, account, request);
     dispatch::answer(pools, account, source);
-    None
 }
 
 #[cfg(test)]
@@ -234,6 +225,6 @@ mod tests {
         for command in commands::all() {
             assert_eq!(policy.serves(command), !command.denied, "{}", command.name);
         }
-        assert_eq!((policy.of(UNLISTED), policy.names()), (Verdict::Served, None));
+        assert_eq!((policy.of(commands::UNLISTED), policy.names()), (Verdict::Served, None));
     }
 }
