@@ -2,7 +2,7 @@
 # make run CONF=nutcracker.yml the proxy with your own file
 # make test                    all tests; installs what they need
 # make lint                    format, clippy, and the house rules
-# make bench                   against Debian's nutcracker; bench-quick for a first look
+# make bench                   against Debian's nutcracker, in 25 minutes; bench-quick in two
 # make sim N=100000            so many seeds of the simulation; SEED=7 replays one
 # make test-tiny-ring          the program's tests, on rings of 8 entries and 4 buffers
 # make test-long               test, every wrong request, and the simulation with many seeds
@@ -21,7 +21,7 @@ TEST_NEEDS := cc=build-essential git=git redis-server=redis-server redis-cli=red
 	nutcracker=nutcracker memcached=memcached memccapable=libmemcached-tools flock=util-linux
 CLIENT_NEEDS := python3=python3 pip3=python3-pip php=php-cli php=php-redis
 BENCH_NEEDS := $(TEST_NEEDS) redis-benchmark=redis-tools \
-	setpriv=util-linux
+	setpriv=util-linux haproxy=haproxy
 
 .PHONY: run test lint bench bench-quick sim test-tiny-ring test-long mutants
 
@@ -48,11 +48,11 @@ lint:
 bench:
 	@tests/tools/install.sh $(BENCH_NEEDS)
 	@tests/tools/install.sh perf=linux-perf || echo "No perf: system calls are not counted."
-	cargo bench --locked --bench compare
+	cargo bench --locked --bench compare -- --full
 
 bench-quick:
 	@tests/tools/install.sh $(BENCH_NEEDS)
-	cargo bench --locked --bench compare -- --quick
+	cargo bench --locked --bench compare -- --quick --name quick
 
 sim:
 	N='$(N)' $(if $(SEED),SEED='$(SEED)') \

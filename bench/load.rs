@@ -1,95 +1,129 @@
-//! Runs of redis-benchmark against one proxy, and a small client to prepare and check with.
+//! Runs of one load against one target: how fast, how late, how much CPU, how many system calls.
 
+use crate::Failure;
+use crate::cases::{Command, Load, Protocol};
+use crate::memcache;
 use crate::processes::{self, Process};
-use crate::{Failure, Values};
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
-use std::process::{Command, Stdio};
+use crate::record::Run;
+use crate::rig::Target;
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 /// A run that takes longer hangs: none is meant to take a tenth of it.
 const RUN_WITHIN: Duration = Duration::from_secs(120);
 
-/// What one run asks for.
-pub struct Load {
-    /// `get`, `set` or `mget`.
-    pub command: &'static str,
-    pub clients: u32,
-    pub pipeline: u32,
+/// How long a run is to take.
+#[derive(Clone, Copy)]
+pub enum Length {
+    /// So many requests.
+    Requests(u64),
+    /// As long as this, at a rate that an earlier run had.
+    Time(Duration, f64),
 }
 
-/// What one run showed.
-#[derive(Clone, Copy, Default)]
-pub struct Measured {
-    pub rps: f64,
-    pub p50_ms: f64,
-    pub p99_ms: f64,
-    /// Microseconds of the proxy's CPU per request.
-    pub cpu_us: f64,
-    /// Microseconds of CPU per request, of all servers together.
-    pub servers_cpu_us: f64,
+/// What the load's program said.
+struct Answered {
+    requests: u64,
+    rps: f64,
+    p50_ms: f64,
+    p99_ms: f64,
 }
 
 impl Load {
-    /// Sends `requests` to the proxy on `port`.
+    /// Puts the load on `target`.
     pub fn run(
         &self,
-        port: u16,
-        values: Values,
-        requests: u64,
-        proxy: &Process,
+        target: &Target,
+        length: Length,
         servers: &[Process],
-    ) -> Result<Measured, Failure> {
-        let before = proxy.cpu_nanos()?;
+    ) -> Result<Run, Failure> {
+        let proxy_cpu = || target.process.map(Process::cpu_nanos).transpose();
+        let before = proxy_cpu()?;
         let servers_before = cpu_of_all(servers)?;
-        let mut command = processes::bound("redis-benchmark");
-        self.describe(&mut command, port, values, requests);
-        let text = finish(&mut command)?;
-        let cpu = proxy.cpu_nanos()?.since(before);
+        let answered = self.drive(target, length)?;
+        let cpu = proxy_cpu()?.zip(before).map(|(now, then)| now.since(then));
         let servers_cpu: u64 = cpu_of_all(servers)?
             .iter()
             .zip(&servers_before)
             .map(|(now, then)| now.since(*then))
             .sum();
-        let column = |name| csv_column(&text, name).ok_or(format!("no {name} in:\n{text}"));
-        Ok(Measured {
-            rps: column("rps")?,
-            p50_ms: column("p50_latency_ms")?,
-            p99_ms: column("p99_latency_ms")?,
-            cpu_us: cpu as f64 / 1e3 / requests as f64,
-            servers_cpu_us: servers_cpu as f64 / 1e3 / requests as f64,
+        let each = |nanos: u64| nanos as f64 / 1e3 / answered.requests as f64;
+        Ok(Run {
+            rps: answered.rps,
+            p50_ms: answered.p50_ms,
+            p99_ms: answered.p99_ms,
+            proxy_cpu_us: cpu.map(each),
+            servers_cpu_us: each(servers_cpu),
         })
     }
 
-    /// System calls per request of process `id`, from a run of its own.
-    pub fn calls(&self, port: u16, values: Values, requests: u64, id: u32) -> Result<f64, Failure> {
-        let mut command = counting(id);
-        command.args(["setpriv", "--pdeathsig", "KILL", "--", "redis-benchmark"]);
-        self.describe(&mut command, port, values, requests);
-        let text = finish(&mut command)?;
-        let count = calls_counted(&text).ok_or(format!("no count in:\n{text}"))?;
-        Ok(count / requests as f64)
+    /// System calls of process `id` per request, from a run of its own.
+    pub fn system_calls(&self, target: &Target, length: Length, id: u32) -> Result<f64, Failure> {
+        let counter = Counter::start(id)?;
+        let answered = self.drive(target, length)?;
+        Ok(counter.stop()? / answered.requests as f64)
     }
 
-    /// The arguments of redis-benchmark.
-    fn describe(&self, command: &mut Command, port: u16, values: Values, requests: u64) {
-        let numbers = [
-            ("-p", u64::from(port)),
-            ("-c", u64::from(self.clients)),
-            ("-P", u64::from(self.pipeline)),
-            ("-n", requests),
-            ("-d", values.bytes as u64),
-            ("-r", values.keys as u64),
-        ];
-        command.args(["-h", "127.0.0.1", "--csv"]);
-        for (flag, number) in numbers {
-            command.arg(flag).arg(number.to_string());
+    fn drive(&self, target: &Target, length: Length) -> Result<Answered, Failure> {
+        match self.protocol {
+            Protocol::Redis => self.drive_redis(target, length),
+            Protocol::Memcached => {
+                let time = match length {
+                    Length::Requests(_) => Duration::from_millis(200),
+                    Length::Time(time, _) => time,
+                };
+                let [port] = target.ports[..] else { return Err("one port is driven".into()) };
+                let memcache::Driven { requests, rps, p50_ms, p99_ms } =
+                    memcache::drive(self, port, time)?;
+                Ok(Answered { requests, rps, p50_ms, p99_ms })
+            }
         }
-        if self.command == "mget" {
-            command.arg("mget").args(["key:__rand_int__"; 10]);
-        } else {
-            command.args(["-t", self.command]);
+    }
+
+    /// One redis-benchmark for each port of the target, with its share of the clients.
+    fn drive_redis(&self, target: &Target, length: Length) -> Result<Answered, Failure> {
+        let requests = match length {
+            Length::Requests(requests) => requests,
+            Length::Time(time, rps) => (time.as_secs_f64() * rps) as u64,
+        };
+        let share = target.ports.len();
+        let requests = (requests / share as u64).max(200);
+        let clients = (self.clients as usize / share).max(1);
+        let mut children = Vec::new();
+        for &port in &target.ports {
+            let mut command = processes::bound("redis-benchmark");
+            let numbers = [
+                ("-p", u64::from(port)),
+                ("-c", clients as u64),
+                ("-P", u64::from(self.pipeline)),
+                ("-n", requests),
+                ("-d", self.values.bytes as u64),
+                ("-r", self.values.keys as u64),
+            ];
+            command.args(["-h", "127.0.0.1", "--csv"]);
+            for (flag, number) in numbers {
+                command.arg(flag).arg(number.to_string());
+            }
+            match self.command {
+                Command::Get => command.args(["-t", "get"]),
+                Command::Set => command.args(["-t", "set"]),
+                Command::Mget => command.arg("mget").args(["key:__rand_int__"; 10]),
+                Command::Mset => command.args(["-t", "mset"]),
+            };
+            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+            children.push(command.spawn()?);
         }
+        let mut answered =
+            Answered { requests: requests * share as u64, rps: 0.0, p50_ms: 0.0, p99_ms: 0.0 };
+        for child in children {
+            let text = finish(child)?;
+            let column = |name| csv_column(&text, name).ok_or(format!("no {name} in:\n{text}"));
+            answered.rps += column("rps")?;
+            answered.p50_ms = column("p50_latency_ms")?.max(answered.p50_ms);
+            answered.p99_ms = column("p99_latency_ms")?.max(answered.p99_ms);
+        }
+        Ok(answered)
     }
 }
 
@@ -97,16 +131,48 @@ fn cpu_of_all(processes: &[Process]) -> Result<Vec<processes::Cpu>, Failure> {
     processes.iter().map(Process::cpu_nanos).collect()
 }
 
-/// `perf stat` on process `id` for as long as the command appended to it runs.
-fn counting(id: u32) -> Command {
-    let mut command = processes::bound("perf");
-    command.args(["stat", "-x", ";", "-e", "raw_syscalls:sys_enter", "-p", &id.to_string(), "--"]);
-    command
+/// `perf stat` on one process. It counts in the kernel: what traces each call would slow the proxy
+/// down, deepen its batches, and so flatter the count.
+struct Counter(Child);
+
+impl Counter {
+    /// Returns once it counts.
+    fn start(id: u32) -> Result<Self, Failure> {
+        let mut command = processes::bound("perf");
+        command.args(["stat", "-x", ";", "-e", "raw_syscalls:sys_enter", "-p", &id.to_string()]);
+        // perf counts from before the command begins until it ends, which is when its input does.
+        command.args(["--", "sh", "-c", "echo ready; exec cat"]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().map_err(|error| format!("perf: {error}"))?;
+        let mut line = String::new();
+        if let Some(output) = child.stdout.as_mut() {
+            BufReader::new(output).read_line(&mut line)?;
+        }
+        let mut counter = Self(child);
+        if line.trim() == "ready" { Ok(counter) } else { Err(counter.text()?.into()) }
+    }
+
+    fn stop(mut self) -> Result<f64, Failure> {
+        let text = self.text()?;
+        calls_counted(&text).ok_or_else(|| format!("perf gave no count:\n{text}").into())
+    }
+
+    /// Ends it. What it printed.
+    fn text(&mut self) -> Result<String, Failure> {
+        drop(self.0.stdin.take());
+        let mut text = String::new();
+        if let Some(mut errors) = self.0.stderr.take() {
+            errors.read_to_string(&mut text)?;
+        }
+        self.0.wait()?;
+        Ok(text)
+    }
 }
 
-/// True when `perf` is there and may count the system calls of process `id`.
-pub fn can_count_calls(id: u32) -> bool {
-    finish(counting(id).arg("true")).is_ok_and(|text| calls_counted(&text).is_some())
+/// Why `perf` cannot count the system calls of process `id`, if it cannot.
+pub fn cannot_count_calls(id: u32) -> Option<String> {
+    let failed = Counter::start(id).and_then(Counter::stop).err()?.to_string();
+    failed.lines().find(|line| !line.trim().is_empty()).map(str::to_owned)
 }
 
 /// `perf stat -x ';'` prints `count;unit;event;…`. It says that it did not count when the process
@@ -129,69 +195,22 @@ fn csv_column(text: &str, name: &str) -> Option<f64> {
     unquoted(lines.next()?).get(index)?.parse().ok()
 }
 
-/// Waits for a command and gives what it printed on both streams.
-fn finish(command: &mut Command) -> Result<String, Failure> {
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn()?;
+/// Waits for a program's end, and gives what it printed on both streams.
+fn finish(mut child: Child) -> Result<String, Failure> {
     let deadline = Instant::now() + RUN_WITHIN;
-    // What these commands print fits a pipe, so nothing has to be read while they run.
+    // What it prints fits a pipe, so nothing has to be read while it runs.
     while child.try_wait()?.is_none() {
         if Instant::now() > deadline {
             child.kill()?;
             child.wait()?;
-            return Err(format!("no end within {RUN_WITHIN:?}: {command:?}").into());
+            return Err(format!("redis-benchmark does not end within {RUN_WITHIN:?}").into());
         }
         std::thread::sleep(Duration::from_millis(5));
     }
     let output = child.wait_with_output()?;
     let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
     if !output.status.success() || text.contains("Error") {
-        return Err(format!("{command:?} failed: {}\n{text}", output.status).into());
+        return Err(format!("redis-benchmark failed: {}\n{text}", output.status).into());
     }
     Ok(text)
-}
-
-/// A client that waits for what it is owed.
-pub struct Connection {
-    stream: BufReader<TcpStream>,
-}
-
-impl Connection {
-    pub fn open(port: u16) -> Result<Self, Failure> {
-        let stream = TcpStream::connect(("127.0.0.1", port))?;
-        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-        stream.set_nodelay(true)?;
-        Ok(Self { stream: BufReader::new(stream) })
-    }
-
-    pub fn call(&mut self, arguments: &[&[u8]]) -> Result<Vec<u8>, Failure> {
-        self.send(arguments)?;
-        self.receive()
-    }
-
-    pub fn send(&mut self, arguments: &[&[u8]]) -> Result<(), Failure> {
-        let mut bytes = format!("*{}\r\n", arguments.len()).into_bytes();
-        for argument in arguments {
-            bytes.extend_from_slice(format!("${}\r\n", argument.len()).as_bytes());
-            bytes.extend_from_slice(argument);
-            bytes.extend_from_slice(b"\r\n");
-        }
-        self.stream.get_mut().write_all(&bytes)?;
-        Ok(())
-    }
-
-    /// The text of one status or the bytes of one bulk string; anything else is a failure.
-    pub fn receive(&mut self) -> Result<Vec<u8>, Failure> {
-        let mut line = String::new();
-        self.stream.read_line(&mut line)?;
-        let line = line.trim_end();
-        if let Some(status) = line.strip_prefix('+') {
-            return Ok(status.as_bytes().to_vec());
-        }
-        let length = line.strip_prefix('$').and_then(|length| length.parse::<usize>().ok());
-        let mut bytes = vec![0; length.ok_or(format!("unexpected reply {line:?}"))? + 2];
-        self.stream.read_exact(&mut bytes)?;
-        bytes.truncate(bytes.len() - 2);
-        Ok(bytes)
-    }
 }

@@ -35,8 +35,9 @@ impl Program {
         Self { name: name.to_owned(), command }
     }
 
-    pub fn arguments(&mut self, arguments: &[&str]) {
+    pub fn arguments(&mut self, arguments: &[&str]) -> &mut Self {
         self.command.args(arguments);
+        self
     }
 
     /// Starts it and waits until it listens on `port`.
