@@ -3,6 +3,7 @@
 # make test                    all tests; installs what they need
 # make lint                    format, clippy, and the house rules
 # make bench                   against Debian's nutcracker, in 25 minutes; bench-quick in two
+# make bench-report JSON=file  the README's figures and plots, made of a run's results
 # make sim N=100000            so many seeds of the simulation; SEED=7 replays one
 # make test-tiny-ring          the program's tests, on rings of 8 entries and 4 buffers
 # make test-long               test, every wrong request, and the simulation with many seeds
@@ -16,6 +17,7 @@ SEED ?=
 RING ?= 8x4
 MUTANT_SEEDS ?= 10000
 ONLY ?=
+JSON ?= bench/results/latest.json
 
 TEST_NEEDS := cc=build-essential git=git redis-server=redis-server redis-cli=redis-tools \
 	nutcracker=nutcracker memcached=memcached memccapable=libmemcached-tools flock=util-linux
@@ -23,7 +25,7 @@ CLIENT_NEEDS := python3=python3 pip3=python3-pip php=php-cli php=php-redis
 BENCH_NEEDS := $(TEST_NEEDS) redis-benchmark=redis-tools \
 	setpriv=util-linux haproxy=haproxy
 
-.PHONY: run test lint bench bench-quick sim test-tiny-ring test-long mutants
+.PHONY: run test lint bench bench-quick bench-report sim test-tiny-ring test-long mutants
 
 run:
 	@PORT='$(PORT)' conf/run.sh '$(CONF)'
@@ -53,6 +55,9 @@ bench:
 bench-quick:
 	@tests/tools/install.sh $(BENCH_NEEDS)
 	cargo bench --locked --bench compare -- --quick --name quick
+
+bench-report:
+	cargo bench --locked --bench compare -- --report '$(JSON)'
 
 sim:
 	N='$(N)' $(if $(SEED),SEED='$(SEED)') \

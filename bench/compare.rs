@@ -17,13 +17,17 @@
 //! place, and `BASE_BIN` one in nutcracker's: an older build, or the same one twice, which shows
 //! how even two equals are. Figures go to `bench/results/NAME.json`.
 
+mod canvas;
 mod cases;
 mod client;
 mod load;
 mod machine;
 mod measure;
 mod memcache;
+mod overview;
+mod plot;
 mod processes;
+mod readme;
 mod record;
 mod report;
 mod rig;
@@ -61,6 +65,9 @@ fn main() -> Result<(), Failure> {
         println!("The comparison takes some minutes: `make bench`, or `-- --full`.");
         return Ok(());
     }
+    if let Some(at) = arguments.iter().position(|argument| argument == "--report") {
+        return show(arguments.get(at + 1).ok_or("--report needs a file")?);
+    }
     let mut options = options(&arguments)?;
     let mut rig = Rig::start()?;
     if let Some(why) = load::cannot_count_calls(rig.subject.id()) {
@@ -70,12 +77,38 @@ fn main() -> Result<(), Failure> {
     }
     let results = compare(&mut rig, &options)?;
     print!("{}", report::whole(&results)?);
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("bench/results");
-    std::fs::create_dir_all(&folder)?;
-    let file = folder.join(format!("{}.json", options.name));
-    std::fs::write(&file, serde_json::to_string_pretty(&results)? + "\n")?;
-    println!("All figures are in {}.", file.display());
+    let file = format!("bench/results/{}.json", options.name);
+    write(&file, &(serde_json::to_string_pretty(&results)? + "\n"))?;
+    println!("All figures are in {file}.");
+    println!("make bench-report JSON={file} puts them into the README.");
     Ok(())
+}
+
+/// Makes the README's figures and the plots of a file of results, without measuring.
+fn show(file: &str) -> Result<(), Failure> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let path = std::fs::canonicalize(file).or_else(|_| std::fs::canonicalize(root.join(file)))?;
+    let results: Results = serde_json::from_str(&std::fs::read_to_string(&path)?)?;
+    let inside = path.strip_prefix(root.canonicalize()?)?;
+    let inside = inside.to_str().ok_or("the file's name is not UTF-8")?;
+    let readme = std::fs::read_to_string(root.join("README.md"))?;
+    println!("README: {inside} instead of {}", readme::source(&readme).unwrap_or("nothing"));
+    let renewed = readme::renewed(&readme, inside, &results).ok_or("no marks in the README")?;
+    write("README.md", &renewed)?;
+    for (plot, drawn) in readme::plots(&results) {
+        write(plot, &drawn)?;
+    }
+    print!("{}", report::standing(&results)?);
+    Ok(())
+}
+
+/// Writes a file of the tree.
+fn write(file: &str, text: &str) -> Result<(), Failure> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    std::fs::write(&path, text).map_err(|error| format!("{file}: {error}").into())
 }
 
 fn compare(rig: &mut Rig, options: &Options) -> Result<Results, Failure> {

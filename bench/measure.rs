@@ -1,6 +1,6 @@
 //! Runs in turns, so that a machine that slows down slows everybody.
 
-use crate::cases::{self, Case, Kind, Load, Protocol};
+use crate::cases::{self, Case, Kind, Load};
 use crate::load::Length;
 use crate::record::{Figure, Over, Point, Row, Run, Side, Sweep};
 use crate::rig::{self, Rig, Target};

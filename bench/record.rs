@@ -180,15 +180,15 @@ impl Spread {
 impl Floor {
     /// How `value` stands against what it must be.
     pub fn verdict(&self, value: f64) -> Verdict {
-        let short = if self.figure.more_is_better() {
-            (self.must - value) / self.must
+        let more_is_better = self.figure.more_is_better();
+        let holds = |bound: f64| if more_is_better { value >= bound } else { value <= bound };
+        let allowance = if more_is_better { 1.0 - EVEN } else { 1.0 + EVEN };
+        if holds(self.must) {
+            Verdict::Met
+        } else if holds(self.must * allowance) {
+            Verdict::Even
         } else {
-            (value - self.must) / self.must
-        };
-        match short {
-            short if short <= 0.0 => Verdict::Met,
-            short if short <= EVEN => Verdict::Even,
-            _ => Verdict::Missed,
+            Verdict::Missed
         }
     }
 
