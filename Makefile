@@ -4,6 +4,7 @@
 # make lint                    format, clippy, and the house rules
 # make bench                   against Debian's nutcracker, in 25 minutes; bench-quick in two
 # make bench-report JSON=file  the README's figures and plots, made of a run's results
+# make profile ROW='64 KiB'    where the CPU goes under a row's load
 # make sim N=100000            so many seeds of the simulation; SEED=7 replays one
 # make test-tiny-ring          the program's tests, on rings of 8 entries and 4 buffers
 # make test-long               test, every wrong request, and the simulation with many seeds
@@ -17,6 +18,7 @@ SEED ?=
 RING ?= 8x4
 MUTANT_SEEDS ?= 10000
 ONLY ?=
+ROW ?= GET 64 B, 50 clients, P=16
 JSON ?= bench/results/latest.json
 
 TEST_NEEDS := cc=build-essential git=git redis-server=redis-server redis-cli=redis-tools \
@@ -25,7 +27,7 @@ CLIENT_NEEDS := python3=python3 pip3=python3-pip php=php-cli php=php-redis
 BENCH_NEEDS := $(TEST_NEEDS) redis-benchmark=redis-tools \
 	setpriv=util-linux haproxy=haproxy
 
-.PHONY: run test lint bench bench-quick bench-report sim test-tiny-ring test-long mutants
+.PHONY: run test lint bench bench-quick bench-report profile sim test-tiny-ring test-long mutants
 
 run:
 	@PORT='$(PORT)' conf/run.sh '$(CONF)'
@@ -58,6 +60,13 @@ bench-quick:
 
 bench-report:
 	cargo bench --locked --bench compare -- --report '$(JSON)'
+
+profile:
+	@tests/tools/install.sh $(BENCH_NEEDS) perf=linux-perf
+	RUSTFLAGS='-C force-frame-pointers=yes' \
+		cargo build --locked --release --target-dir target/profile
+	RINGCRACKER_BIN=target/profile/release/ringcracker \
+		cargo bench --locked --bench compare -- --profile --row '$(ROW)' --seconds 5
 
 sim:
 	N='$(N)' $(if $(SEED),SEED='$(SEED)') \

@@ -158,7 +158,7 @@ const fn workers(case: Case) -> Case {
 use Command::{Get, Mget, Mset, Set};
 
 /// Every row, those with the same values next to each other.
-pub const CASES: [Case; 26] = [
+pub const CASES: [Case; 27] = [
     with_ceiling(redis("GET 64 B, 50 clients, P=1", (Get, 50, 1, SMALL), MANY_COUNTED)),
     with_ceiling(redis("SET 64 B, 50 clients, P=1", (Set, 50, 1, SMALL), MANY)),
     with_ceiling(redis("GET 64 B, 200 clients, P=1", (Get, 200, 1, SMALL), MANY)),
@@ -185,6 +185,7 @@ pub const CASES: [Case; 26] = [
     memcached("memcached get 64 B, 50 clients, P=16", (Get, 50, 16), DEEP),
     memcached("memcached set 64 B, 50 clients, P=16", (Set, 50, 16), DEEP),
     memcached("memcached get 64 B, 50 clients, P=64", (Get, 50, 64), DEEPEST),
+    memcached("memcached set 64 B, 50 clients, P=64", (Set, 50, 64), DEEPEST),
 ];
 
 /// Steps of the sweep over clients, without a pipeline.

@@ -27,6 +27,7 @@ mod memcache;
 mod overview;
 mod plot;
 mod processes;
+mod profile;
 mod readme;
 mod record;
 mod report;
@@ -44,6 +45,8 @@ type Failure = Box<dyn std::error::Error>;
 /// What to measure, and how long.
 pub struct Options {
     quick: bool,
+    /// Only to see where the CPU goes.
+    profile: bool,
     pairs: usize,
     run: Duration,
     sweep_rounds: usize,
@@ -53,6 +56,13 @@ pub struct Options {
     /// Of the file of results.
     name: String,
     can_count: bool,
+}
+
+impl Options {
+    /// Whether something of this name is to be measured.
+    fn wants(&self, name: &str) -> bool {
+        self.rows.is_empty() || self.rows.iter().any(|text| name.contains(text.as_str()))
+    }
 }
 
 fn main() -> Result<(), Failure> {
@@ -70,6 +80,11 @@ fn main() -> Result<(), Failure> {
     }
     let mut options = options(&arguments)?;
     let mut rig = Rig::start()?;
+    if options.profile {
+        let wanted = |case: &&cases::Case| options.wants(case.name);
+        let case = cases::CASES.iter().find(wanted).ok_or("no row has such a name")?;
+        return profile::run(case, &mut rig, options.run);
+    }
     if let Some(why) = load::cannot_count_calls(rig.subject.id()) {
         eprintln!("perf cannot count system calls here ({why}): they are left out");
         rig.missing.push(format!("system calls: perf says {why}"));
@@ -112,9 +127,6 @@ fn write(file: &str, text: &str) -> Result<(), Failure> {
 }
 
 fn compare(rig: &mut Rig, options: &Options) -> Result<Results, Failure> {
-    let wanted = |name: &str| {
-        options.rows.is_empty() || options.rows.iter().any(|text| name.contains(text.as_str()))
-    };
     let mut results = Results {
         machine: machine::machine(),
         versions: machine::versions(rig),
@@ -128,11 +140,11 @@ fn compare(rig: &mut Rig, options: &Options) -> Result<Results, Failure> {
     };
     // Before what differs in the values' size, as then all keys are in place.
     for over in [Over::Clients, Over::Depth] {
-        if wanted(&format!("sweep over {}", measure::word(over))) {
+        if options.wants(&format!("sweep over {}", measure::word(over))) {
             results.sweeps.push(measure::sweep(over, rig, options)?);
         }
     }
-    for case in cases::CASES.iter().filter(|case| wanted(case.name)) {
+    for case in cases::CASES.iter().filter(|case| options.wants(case.name)) {
         if rig.has(case.load.protocol) {
             results.rows.push(measure::row(case, rig, options)?);
         }
@@ -149,6 +161,7 @@ fn compare(rig: &mut Rig, options: &Options) -> Result<Results, Failure> {
 fn options(arguments: &[String]) -> Result<Options, Failure> {
     let mut options = Options {
         quick: false,
+        profile: false,
         pairs: 5,
         run: Duration::from_millis(2_000),
         sweep_rounds: 3,
@@ -169,6 +182,7 @@ fn options(arguments: &[String]) -> Result<Options, Failure> {
                 options.sweep_rounds = 1;
                 options.sweep_run = Duration::from_millis(250);
             }
+            "--profile" => options.profile = true,
             "--pairs" => options.pairs = value()?.parse::<usize>()?.max(1),
             "--seconds" => options.run = Duration::try_from_secs_f64(value()?.parse()?)?,
             "--row" => options.rows.push(value()?.clone()),

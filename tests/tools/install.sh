@@ -62,7 +62,7 @@ remove_policy
 
 # The policy holds for the installation only; without this, the next boot would start them.
 if command -v systemctl >/dev/null 2>&1; then
-    for service in redis-server nutcracker memcached; do
+    for service in redis-server nutcracker memcached haproxy; do
         case " $missing " in
             *" $service "*)
                 echo "+ systemctl disable $service"
