@@ -63,7 +63,8 @@ impl Canvas {
         let text = escaped(text);
         let _ = writeln!(
             self.body,
-            "<text class=\"{class}\" x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{text}</text>"
+            "<text class=\"{class}\" x=\"{x:.1}\" y=\"{y:.1}\" \
+             text-anchor=\"{anchor}\">{text}</text>"
         );
     }
 
@@ -142,7 +143,8 @@ text{font:12px system-ui,-apple-system,'Segoe UI',Helvetica,Arial,sans-serif;fil
 polyline{fill:none;stroke-width:2;stroke-linejoin:round}
 .l0{stroke:#d9480f}.l1{stroke:#1864ab}.l2{stroke:#2b8a3e}.l3{stroke:#868e96}
 .m0{fill:#d9480f}.m1{fill:#1864ab}.m2{fill:#2b8a3e}.m3{fill:#868e96}
-.met{fill:#2b8a3e;stroke:#2b8a3e}.close{fill:#e67700;stroke:#e67700}.missed{fill:#c92a2a;stroke:#c92a2a}
+.met{fill:#2b8a3e;stroke:#2b8a3e}.close{fill:#e67700;stroke:#e67700}
+.missed{fill:#c92a2a;stroke:#c92a2a}
 .free{fill:#868e96;stroke:#868e96}
 @media(prefers-color-scheme:dark){
 text{fill:#c4ccd4}.title,.head{fill:#f0f6fc}.small{fill:#9198a1}
@@ -150,6 +152,7 @@ text{fill:#c4ccd4}.title,.head{fill:#f0f6fc}.small{fill:#9198a1}
 .even{stroke:#7d8590}.must,.aim{stroke:#f0f6fc}
 .l0{stroke:#ff922b}.l1{stroke:#4dabf7}.l2{stroke:#51cf66}.l3{stroke:#adb5bd}
 .m0{fill:#ff922b}.m1{fill:#4dabf7}.m2{fill:#51cf66}.m3{fill:#adb5bd}
-.met{fill:#51cf66;stroke:#51cf66}.close{fill:#fcc419;stroke:#fcc419}.missed{fill:#ff6b6b;stroke:#ff6b6b}
+.met{fill:#51cf66;stroke:#51cf66}.close{fill:#fcc419;stroke:#fcc419}
+.missed{fill:#ff6b6b;stroke:#ff6b6b}
 .free{fill:#adb5bd;stroke:#adb5bd}
 }";

@@ -138,7 +138,8 @@ fn legend(canvas: &mut Canvas, results: &Results, y: f64) {
         canvas.text("", Hold::Start, (x + 8.0, y), text);
     }
     let note = format!(
-        "Each point is the median ratio of {} alternated pairs of runs of {} s, the line its range. {}",
+        "Each point is the median ratio of {} alternated pairs of runs of {} s, the line its \
+         range. {}",
         results.settings.pairs,
         results.settings.run_seconds,
         plot::machine(results)

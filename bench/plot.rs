@@ -47,7 +47,8 @@ pub fn sweep(results: &Results, over: Over) -> Option<String> {
     }
     let Results { settings, .. } = results;
     let note = format!(
-        "Points are medians of {} alternated runs of {} s; bars span the lowest and the highest. {}",
+        "Points are medians of {} alternated runs of {} s; bars span the lowest and the \
+         highest. {}",
         settings.sweep_rounds,
         settings.sweep_seconds,
         machine(results)
