@@ -229,6 +229,7 @@ fn every_key_reaches_the_pool() {
     assert_eq!(pool("redis_db: 0").redis_db, 0);
 }
 
+/// twemproxy: numbers wrap
 #[test]
 fn numbers_do_not_wrap() {
     let out = "is out of range: from 0 to 2147483647 would be right";

@@ -151,6 +151,7 @@ fn one_of_each() -> Vec<Vec<u8>> {
     commands::all().iter().map(request).collect()
 }
 
+/// twemproxy: byte by byte
 #[test]
 fn every_command_survives_every_cut() {
     for bytes in one_of_each() {
@@ -260,6 +261,7 @@ fn a_line_that_does_not_end_is_refused() {
     assert_eq!(last(&fits), Seen::Unfinished(0));
 }
 
+/// twemproxy: byte by byte
 #[test]
 fn good_replies_survive_every_cut() {
     let replies_good = [

@@ -28,6 +28,7 @@ fn name(request: &[Vec<u8>]) -> String {
     request.iter().map(|word| String::from_utf8_lossy(word)).collect::<Vec<_>>().join(" ")
 }
 
+/// twemproxy: SELECT before AUTH
 #[test]
 fn data_is_kept_in_the_database_behind_the_password() {
     let options = ["--requirepass", "a-password"];
@@ -44,6 +45,7 @@ fn data_is_kept_in_the_database_behind_the_password() {
     }
 }
 
+/// twemproxy: redis_db on a unix socket
 #[test]
 fn a_database_needs_no_password() {
     for redis in [Redis::start(), Redis::start_on_unix_socket()] {
@@ -55,6 +57,7 @@ fn a_database_needs_no_password() {
     }
 }
 
+/// twemproxy: AUTH is not looked at
 #[test]
 fn a_servers_refusal_of_the_password_is_told_in_its_words() {
     let redis = Redis::start_with(&["--requirepass", "another-password"]);

@@ -159,6 +159,7 @@ fn earlier_requests_are_answered_before_the_error() {
     bench.was_left_alone();
 }
 
+/// twemproxy: replies lost before a bad request
 #[test]
 fn earlier_replies_of_servers_come_before_the_error_and_later_requests_are_dropped() {
     let servers = [Redis::start(), Redis::start()];

@@ -34,6 +34,7 @@ fn count_until_the_end(client: &mut Client, key: &str, got: &AtomicUsize) -> i64
     }
 }
 
+/// twemproxy: no drain
 #[test]
 fn sigterm_under_load_loses_no_answered_request() {
     for (number, workers) in [(libc::SIGTERM, "1"), (libc::SIGINT, "2")] {

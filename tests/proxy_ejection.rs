@@ -322,6 +322,77 @@ fn a_server_that_is_probed_first_costs_no_request_an_error() {
     assert_eq!(proxy.log().matches("is used again").count(), 1, "{}", proxy.log());
 }
 
+#[test]
+fn probes_are_no_failures_of_connections() {
+    let state = Arc::new(AtomicUsize::new(0));
+    let of_server = Arc::clone(&state);
+    let fake = FakeServer::start(move |connection| {
+        while connection.request().is_some() {
+            match of_server.load(Ordering::SeqCst) {
+                0 => return,
+                1 => {}
+                2 => return connection.close_by_reset(),
+                3 => connection.send(b"what?\r\n"),
+                4 => connection.send(LOADING),
+                _ => connection.send(b"+good\r\n"),
+            }
+        }
+    });
+    let other = FakeServer::answering(b"+other\r\n");
+    let servers = [fake.named(NAMES[0]), other.named(NAMES[1])];
+    let lines = [
+        "auto_eject_hosts: true",
+        "server_failure_limit: 1",
+        "server_retry_timeout: 20",
+        "server_probe: true",
+        "timeout: 100",
+    ];
+    let proxy = Start::with_pool(&servers, &lines).options(&["--workers", "2"]).start();
+    let mut client = proxy.client();
+    let get = command(&["GET", &keys_of(OVER_TWO, 1)[0]]);
+    client.exchange(&get, b"-ERR unknown\r\n");
+    let mut ask_until = |what: &str, holds: &dyn Fn() -> bool| {
+        wait_until(what, || {
+            // A probe goes out when its pool has something to do.
+            client.send(&get);
+            client.try_line().expect("a line");
+            holds()
+        });
+    };
+    // The first figures behind the name are those of the server, which comes first.
+    let of_server = |name: &str| {
+        let report = report(&proxy);
+        let (_, tail) = report.split_once("\"one\": ").expect("its figures");
+        let (_, tail) = tail.split_once(&format!("\"{name}\":")).expect("its name");
+        tail.split([',', '}']).next().expect("a number").parse::<u64>().expect("a number")
+    };
+    for kind in 0..=4 {
+        state.store(kind, Ordering::SeqCst);
+        let before = of_server("ringcracker_probes_failed");
+        ask_until("it is probed some times", &|| {
+            of_server("ringcracker_probes_failed") >= before + 3
+        });
+        for (name, expected) in [
+            ("server_eof", 1),
+            ("server_err", 0),
+            ("server_timedout", 0),
+            ("server_connections", 0),
+            ("requests", 1),
+            ("responses", 0),
+            ("in_queue", 0),
+            ("out_queue", 0),
+            ("ringcracker_server_failures", 1),
+            ("ringcracker_server_timeouts", 0),
+            ("ringcracker_server_bad_replies", 0),
+        ] {
+            assert_eq!(of_server(name), expected, "{name}, {kind}");
+        }
+    }
+    state.store(5, Ordering::SeqCst);
+    ask_until("it is used again", &|| of_server("responses") > 0);
+    assert_eq!((of_server("server_eof"), of_server("server_connections")), (1, 1));
+}
+
 /// A proxy before a server that says `words` to every request but PING-like ones, and another.
 fn before(words: &'static [u8], lines: &[&str]) -> (FakeServer, FakeServer, Proxy) {
     let fake = FakeServer::start(move |connection| {

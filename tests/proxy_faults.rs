@@ -66,6 +66,7 @@ fn a_missing_unix_socket_is_an_error_too() {
     client.expect_in_step("after the error");
 }
 
+/// twemproxy: MGET closes its client
 #[test]
 fn a_gather_with_a_dead_server_is_one_error_and_the_connection_stays() {
     let mut pair = Pair::start(&[]);
@@ -147,6 +148,7 @@ fn a_server_killed_under_load_is_used_again_after_its_restart() {
     }
 }
 
+/// twemproxy #404: after a timeout replies went to other requests, also of other clients.
 #[test]
 fn a_stopped_server_times_out_and_nothing_leaks_when_it_goes_on() {
     let pair = Pair::start(&["timeout: 400"]);
@@ -279,6 +281,7 @@ fn a_connect_that_never_completes_times_out() {
     client.expect_in_step("after the deadline");
 }
 
+/// twemproxy #433: one server that did not answer made the proxy unresponsive.
 #[test]
 fn a_lost_server_stops_nobody_else() {
     let mut pair = Pair::start(&["timeout: 3000"]);

@@ -230,6 +230,7 @@ fn a_reply_before_the_end_of_its_request_never_misleads() {
     wait_until("service goes on", || client.call(&["INCR", "a"]) == Reply::Integer(1));
 }
 
+/// twemproxy #403: bursts of `Invalid argument` in place of what the server had said.
 #[test]
 fn errors_that_mean_not_now_pass_to_the_client() {
     for text in
@@ -261,6 +262,7 @@ fn an_odd_reply_to_a_part_of_a_gather_is_an_error_of_the_whole() {
     }
 }
 
+/// twemproxy: a client that vanished
 #[test]
 fn clients_that_vanish_leave_the_others_their_own_replies() {
     // Replies name their request; they come late, when every second client has gone.

@@ -27,6 +27,7 @@ fn does_not_spin(proxy: &Proxy, idle: &mut Client) {
     assert!(share < 0.3, "it used {share:.2} of a processor for nothing");
 }
 
+/// twemproxy #7 and twemproxy #97: without a descriptor left it accepted again and again.
 #[test]
 fn clients_beyond_the_descriptors_are_refused_without_spinning() {
     let server = Redis::start();
@@ -65,6 +66,7 @@ fn clients_beyond_the_descriptors_are_refused_without_spinning() {
     again[0].expect_in_step("served");
 }
 
+/// twemproxy #514: it accepted nobody any more.
 #[test]
 fn accepts_resume_when_descriptors_become_free() {
     let server = Redis::start();

@@ -9,7 +9,7 @@ use support::client::Client;
 use support::memcached::{Memcached, memcached_pool};
 use support::process::Port;
 use support::proxy::{Proxy, Start};
-use support::{show, value};
+use support::{show, value, wait_until};
 
 /// A proxy in front of so many servers.
 struct Setup {
@@ -170,6 +170,7 @@ fn answers_are_memcacheds_own_through_one_server_and_through_two() {
     }
 }
 
+/// twemproxy: byte by byte
 #[test]
 fn requests_are_answered_the_same_at_every_split() {
     let setup = Setup::start(2);
@@ -239,6 +240,7 @@ fn keys_are_spread_and_flush_all_reaches_every_server() {
     }
 }
 
+/// twemproxy #149: a server that answered before all of a value had come upset what followed.
 #[test]
 fn an_early_error_to_a_large_set_leaves_the_next_reply_where_it_belongs() {
     let setup = Setup::start(1);
@@ -364,13 +366,52 @@ fn stats_are_the_proxys_own() {
     client.exchange(b"get a\r\n", b"END\r\n");
     let stats = String::from_utf8(answers(&mut client, b"stats\r\n")).expect("text");
     let lines: Vec<&str> = stats.lines().collect();
-    assert!(lines[0].starts_with("STAT version "), "{stats}");
+    let pid = format!("STAT pid {}", setup.proxy.process().id());
+    assert_eq!(lines[0], pid, "{stats}");
+    assert!(lines.contains(&concat!("STAT version ", env!("CARGO_PKG_VERSION"))), "{stats}");
     assert!(lines.contains(&"STAT total_connections 1"), "{stats}");
-    assert!(lines.contains(&"STAT requests 1"), "{stats}");
+    assert!(lines.contains(&"STAT curr_connections 1"), "{stats}");
+    assert!(lines.contains(&"STAT requests 2"), "{stats}");
     assert_eq!(lines.last(), Some(&"END"));
     client.exchange(b"stats reset\r\n", b"RESET\r\n");
     client.exchange(b"stats settings\r\n", b"END\r\n");
     client.exchange(b"stats noreply\r\n", b"ERROR\r\n");
+}
+
+/// The number that `stats` has under a name.
+fn stat(client: &mut Client, name: &str) -> u64 {
+    let stats = String::from_utf8(answers(client, b"stats\r\n")).expect("text");
+    let prefix = format!("STAT {name} ");
+    let value = stats.lines().find_map(|line| line.strip_prefix(&prefix));
+    value.unwrap_or_else(|| panic!("{name} is not in {stats}")).parse().expect("a number")
+}
+
+#[test]
+fn stats_are_those_of_all_workers() {
+    let server = Memcached::start();
+    let port = Port::free();
+    let listen = format!("127.0.0.1:{}", port.number());
+    let config = memcached_pool("alpha", &listen, &[server.named("one")], &[]);
+    let start = Start::with_config(&config).holding(port);
+    let proxy = start.options(&["--workers", "3"]).start();
+    let mut clients: Vec<Client> = (0..6).map(|_| proxy.client()).collect();
+    for client in &mut clients {
+        client.exchange(b"get a\r\n", b"END\r\n");
+    }
+    // Whoever asks, two of the six are at each worker.
+    for client in &mut clients {
+        wait_until("all are counted", || stat(client, "total_connections") == 6);
+        wait_until("their requests too", || stat(client, "replies") == 6);
+        assert_eq!((stat(client, "curr_connections"), stat(client, "threads")), (6, 3));
+    }
+    let (mut last, asked) = (clients.pop().expect("six"), clients);
+    drop(asked);
+    wait_until("they are gone", || stat(&mut last, "curr_connections") == 1);
+    // What comes in the same write waits for the answer, and is answered behind it.
+    last.send(b"get a\r\nstats\r\nget b\r\nstats noreply\r\n");
+    assert_eq!(last.try_line().expect("a line"), b"END\r\n");
+    while last.try_line().expect("a line") != b"END\r\n" {}
+    last.expect(b"END\r\nERROR\r\n");
 }
 
 #[test]

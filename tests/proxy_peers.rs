@@ -8,6 +8,7 @@ use std::net::{SocketAddr, TcpStream};
 
 use socket2::{Domain, Socket, Type};
 use support::client::{Client, Reply};
+use support::migration::shows_row;
 use support::process::Port;
 use support::proxy::{Proxy, Start};
 use support::redis::Redis;
@@ -101,6 +102,22 @@ fn connections_of_clients_and_servers_are_probed_as_configured() {
     let mut client = plain.client();
     assert_eq!(client.call(&["GET", "key"]), Reply::bulk("1"));
     assert!(!is_probed_within(100_000, Some(plain.port()), None));
+}
+
+#[test]
+fn servers_are_probed_too_with_the_key_that_nutcracker_knows() {
+    shows_row("`tcpkeepalive`");
+    let seen = [Some("nutcracker"), None].map(|program| {
+        let server = Redis::start_with(&["--tcp-keepalive", "0"]);
+        let start = Start::with_pool(&[server.line()], &["tcpkeepalive: true"]);
+        let proxy = program.into_iter().fold(start, Start::program).start();
+        let mut client = proxy.client();
+        assert_eq!(client.call(&["SET", "key", "1"]), Reply::status("OK"));
+        // The system's time, whatever it is.
+        wait_until("the client is probed", || is_probed_within(100_000, Some(proxy.port()), None));
+        is_probed_within(100_000, None, Some(server.port()))
+    });
+    assert_eq!(seen, [false, true]);
 }
 
 #[test]

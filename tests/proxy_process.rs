@@ -137,6 +137,7 @@ fn a_start_that_fails_disturbs_nobody() {
     drop(first);
 }
 
+/// twemproxy: descriptor limit below zero
 #[test]
 fn too_few_descriptors_to_begin_with_are_named() {
     let start = Start::with_pool(&["127.0.0.1:1:1".to_owned()], &[]);

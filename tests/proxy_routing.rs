@@ -165,6 +165,7 @@ fn a_gather_of_ten_thousand_keys_with_large_values_is_exact() {
     assert_eq!(got.len(), expected.len());
 }
 
+/// twemproxy: keys on several servers
 #[test]
 fn what_cannot_be_composed_over_servers_is_refused() {
     let (servers, lines) = named_servers(3);
@@ -264,6 +265,7 @@ fn clients_and_servers_may_be_on_unix_sockets() {
     assert_eq!(mode & 0o777, 0o600);
 }
 
+/// twemproxy #353: with several server connections a later request overtook an earlier one.
 #[test]
 fn a_client_reads_what_it_wrote_over_several_server_connections() {
     let server = Redis::start();

@@ -2,57 +2,20 @@
 
 mod support;
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
-use serde_json::Value;
-
 use support::client::{Client, Reply, command};
 use support::fake::FakeServer;
+use support::migration::shows_row;
 use support::process::Port;
 use support::proxy::{Proxy, Start};
 use support::redis::Redis;
-use support::{DEADLINE, holds_within, pool, wait_until};
-
-/// The report of a proxy, as text.
-fn report(proxy: &Proxy) -> String {
-    let (bytes, _) = Client::tcp(proxy.stats_port()).read_to_end();
-    String::from_utf8(bytes).expect("a report is text")
-}
-
-/// Every number of a report by its path: `alpha/one/requests`.
-type Numbers = BTreeMap<String, i64>;
-
-fn numbers(report: &str) -> Numbers {
-    fn collect(prefix: &str, value: &Value, into: &mut Numbers) {
-        for (name, value) in value.as_object().expect("an object") {
-            let path = format!("{prefix}{name}");
-            match value {
-                Value::Object(_) => collect(&format!("{path}/"), value, into),
-                Value::Number(number) => drop(into.insert(path, number.as_i64().expect("whole"))),
-                Value::Null | Value::Bool(_) | Value::String(_) | Value::Array(_) => {}
-            }
-        }
-    }
-    let mut into = Numbers::new();
-    let value = serde_json::from_str(report).unwrap_or_else(|why| panic!("{why}: {report}"));
-    collect("", &value, &mut into);
-    into
-}
-
-/// Waits until a number of the report is `expected`.
-fn wait_for(proxy: &Proxy, path: &str, expected: i64) {
-    let mut last = String::new();
-    let came = holds_within(DEADLINE, || {
-        last = report(proxy);
-        numbers(&last)[path] == expected
-    });
-    assert!(came, "{path} is not {expected}: {last}");
-}
+use support::report::{OF_THE_START, expect_same, numbers, report, wait_for};
+use support::{DEADLINE, pool, wait_until};
 
 /// The report with `N` for each number and without the values of its texts.
 fn skeleton(report: &str) -> String {
@@ -233,8 +196,8 @@ impl Side {
 
 /// The fields in which the two differ after this traffic, and why.
 const DIFFERENCES: [(&str, &str); 7] = [
-    ("uptime", "the two did not start in the same second"),
-    ("timestamp", "they are not asked in the same second"),
+    OF_THE_START[0],
+    OF_THE_START[1],
     ("live/fragments", "nutcracker never counts them"),
     ("half/fragments", "nutcracker never counts them"),
     ("pairs/fragments", "nutcracker never counts them"),
@@ -245,25 +208,17 @@ const DIFFERENCES: [(&str, &str); 7] = [
 const MSET_VALUES: &str = "nutcracker counts the values of an MSET twice: redis_copy_bulk adds to \
     the length what msg_append has added";
 
+/// twemproxy: fragments are never counted
 #[test]
 fn all_figures_are_nutcrackers_after_the_same_traffic() {
+    shows_row("`request_bytes` of an `MSET`, `fragments`, `version` in statistics");
     let (ours, theirs) = (Side::start(None), Side::start(Some("nutcracker")));
     let _open = (ours.drive(), theirs.drive());
-    let mut differing = Vec::new();
-    let agree = holds_within(DEADLINE, || {
-        let (our, their) = (numbers(&report(&ours.proxy)), numbers(&report(&theirs.proxy)));
-        differing = their
-            .iter()
-            .filter(|(path, value)| our.get(*path) != Some(value))
-            .filter(|(path, _)| DIFFERENCES.iter().all(|(known, _)| known != path))
-            .map(|(path, value)| format!("{path}: nutcracker {value}, ours {:?}", our.get(path)))
-            .collect();
-        differing.is_empty()
-    });
-    assert!(agree, "{differing:#?}");
+    let [their, our] = expect_same(&theirs.proxy, &ours.proxy, &DIFFERENCES);
+    assert_eq!(their["live/fragments"], 0);
+    assert!(their["pairs/one/request_bytes"] > our["pairs/one/request_bytes"]);
 
     // That the traffic reached what it was meant to reach.
-    let our = numbers(&report(&ours.proxy));
     for (path, expected) in [
         ("live/client_eof", 2),
         ("live/client_err", 2),
@@ -449,4 +404,23 @@ fn a_statistics_port_in_use_is_named_with_the_remedy() {
     for word in [&format!("127.0.0.1:{port}"), "in use", "-a and -s"] {
         assert!(errors.contains(word), "{word} is not in {errors}");
     }
+}
+
+#[test]
+fn what_the_proxy_asks_by_itself_is_in_no_figures() {
+    let server = Redis::start();
+    let proxy = Proxy::start(&[server.named("one")], &[]);
+    let mut client = proxy.client();
+    client.send(&command(&["HELLO", "3"]));
+    // A map of seven pairs, whose last value is an empty array.
+    let hello = client.try_raw_reply().expect("a reply");
+    assert!(hello.starts_with(b"%7\r\n"), "{}", hello.escape_ascii());
+    client.exchange(&command(&["SET", "a", "1"]), b"+OK\r\n");
+    client.exchange(&command(&["GET", "a"]), b"$1\r\n1\r\n");
+    wait_for(&proxy, "alpha/one/responses", 2);
+    let figures = numbers(&report(&proxy));
+    assert_eq!(figures["alpha/one/requests"], 2);
+    assert_eq!(figures["alpha/one/response_bytes"], 5 + 7);
+    let asked = [command(&["SET", "a", "1"]), command(&["GET", "a"])].concat().len() as i64;
+    assert_eq!(figures["alpha/one/request_bytes"], asked);
 }

@@ -43,6 +43,8 @@ pub struct Round {
 pub(crate) enum Question {
     /// INFO.
     Info(Sections),
+    /// stats of memcached.
+    Stats,
     /// CLIENT INFO.
     Own,
     /// CLIENT LIST.
@@ -99,13 +101,14 @@ impl Round {
 
     /// Whether no other worker has to be asked.
     pub fn is_for_home(&self) -> bool {
-        matches!(self.question, Question::Info(_) | Question::Own)
+        matches!(self.question, Question::Info(_) | Question::Stats | Question::Own)
     }
 
     /// Whether the answer depends on where a client is.
     fn needs_place(&self, client: &Client) -> bool {
         match &self.question {
             Question::Info(_) | Question::Own => client.account.identity.id == self.asker_id,
+            Question::Stats => false,
             Question::List(filter) => filter.knows(&client.account.identity),
             Question::Kill { filter, .. } => filter.peer.is_some() || filter.local.is_some(),
         }
@@ -116,6 +119,7 @@ impl Round {
         let mut to = Writer::new(self.version, &mut reply);
         match self.question {
             Question::Info(_) => to.verbatim(&self.text),
+            Question::Stats => return self.text.into_bytes(),
             Question::Own | Question::List(_) => {
                 self.lines.sort_unstable();
                 let text: String = self.lines.iter().flat_map(|(_, line)| [line, "\n"]).collect();
@@ -207,7 +211,8 @@ impl Proxy {
             clients.keys().filter(is_there).collect()
         };
         match &round.question {
-            Question::Info(sections) => round.text = self.info(round, *sections),
+            Question::Info(sections) => round.text = self.subject(round).text(*sections),
+            Question::Stats => round.text = self.subject(round).memcache_stats(),
             Question::Own => {
                 let found = of(&|client| client.account.identity.id == asker_id);
                 round.lines = self.lines(now, &found);
@@ -261,21 +266,20 @@ impl Proxy {
         clients.map(|it| (it.account.identity.id, identity::line(it, now))).collect()
     }
 
-    /// The text of INFO. The figures of this worker are those of this moment, those of the others
-    /// are as of their last tick.
-    fn info(&mut self, round: &Round, sections: Sections) -> String {
+    /// What is to be told. The figures of this worker are those of this moment, those of the
+    /// others are as of their last tick.
+    fn subject(&mut self, round: &Round) -> Subject<'_> {
         self.show_figures();
         let client = self.clients.find(round.asker);
         let place = client.and_then(|client| client.account.identity.place());
         Subject {
             process: &self.pools.process,
-            total: &self.layout.total(self.pools.process.blocks()),
+            total: self.layout.total(self.pools.process.blocks()),
             pools: &self.pools.pools,
             pool: round.pool as usize,
             port: place.map_or(0, identity::Place::port),
             clients_max: self.pools.limits.clients_max,
             now: self.pools.now,
         }
-        .text(sections)
     }
 }

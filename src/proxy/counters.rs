@@ -46,11 +46,13 @@ pub struct Counters {
     pub subscribers_closed: u64,
     /// Requests refused as their pool had as many private connections as it may.
     pub private_refused: u64,
+    /// Probes of ejected servers that did not come back, which are no failures of connections.
+    pub probes_failed: u64,
 }
 
 impl Counters {
     /// All of them, with their names.
-    pub const fn named(&self) -> [(&'static str, u64); 20] {
+    pub const fn named(&self) -> [(&'static str, u64); 21] {
         [
             ("clients", self.clients),
             ("clients refused", self.clients_refused),
@@ -72,6 +74,7 @@ impl Counters {
             ("messages", self.messages),
             ("subscribers closed", self.subscribers_closed),
             ("private connections refused", self.private_refused),
+            ("probes failed", self.probes_failed),
         ]
     }
 }

@@ -20,8 +20,7 @@ pub(crate) fn on_reply_bytes(proxy: &mut Proxy, key: Key, buffer: &mut Buffer) {
             Step::Settled { end } => at = end,
             Step::Partial => break,
             Step::Doubt => {
-                proxy.pools.counters.server_bad_replies += 1;
-                proxy.pools.log_doubt(key);
+                proxy.pools.note_doubt(key);
                 return fail_server(proxy, key, Some(Errno(libc::EINVAL)));
             }
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::io::Errno;
 use crate::proxy::client::Client;
 use crate::proxy::pools::Pools;
-use crate::proxy::server::{Phase, Server, Tally};
+use crate::proxy::server::{Phase, Purpose, Server, Tally};
 use crate::proxy::{Counters, PoolSetup, Proxy};
 use crate::stats::{Block, Figures, Layout};
 
@@ -62,6 +62,10 @@ impl Pools {
 }
 
 fn add_server(figures: &mut Figures, server: &mut Server) {
+    if server.purpose == Purpose::Probe {
+        // What is shown of a server is of clients' requests and the connections for them.
+        return;
+    }
     let sum = figures.server(server.pool, server.number);
     match server.phase {
         Phase::Resolving | Phase::Connecting => {}

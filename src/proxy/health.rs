@@ -9,7 +9,7 @@ use crate::io::{Buffer, Mark};
 use crate::limits::PROBE_TIME;
 use crate::proto::{Expected, Protocol, Replies, RespVersion};
 use crate::proxy::pools::Pools;
-use crate::proxy::server::{Purpose, Server, Tally, Waiter};
+use crate::proxy::server::{Purpose, Server, Waiter};
 use crate::proxy::{Proxy, Want, blocking, subscribe, watch};
 use crate::time::Instant;
 use crate::token::{Key, Role};
@@ -120,10 +120,8 @@ impl Pools {
         let mut nobody = Waiter::new(client, 0, Expected::new(replies), self.now);
         nobody.abandon();
         let server = self.server_for_output(key);
-        server.queue(nobody, question.len() as u64);
+        server.queue_own(nobody, question.len() as u64);
         server.output.push_copy(question);
-        // The figures are of clients' requests.
-        server.tally = Tally::default();
     }
 
     /// The reply to a probe has come, whose end is `end`.
@@ -134,15 +132,21 @@ impl Pools {
             Some(_) | None => Vital::ProbeFailed,
         };
         server.leave();
-        self.signs.push(Sign { pool: server.pool, server: server.number, what });
+        let (pool, number) = (server.pool, server.number);
+        self.end_probe(pool, number, what);
         self.wants.push(Want::Close(key));
+    }
+
+    /// A probe is over, with `Vital::ProbePassed` or `Vital::ProbeFailed`.
+    fn end_probe(&mut self, pool: u32, server: u32, what: Vital) {
+        self.counters.probes_failed += u64::from(what == Vital::ProbeFailed);
+        self.signs.push(Sign { pool, server, what });
     }
 
     /// A connection to a server has ended, which was certain to be good at `good_at`.
     pub(crate) fn note_end(&mut self, pool: u32, server: u32, purpose: Purpose, good_at: Instant) {
         if purpose == Purpose::Probe {
-            self.signs.push(Sign { pool, server, what: Vital::ProbeFailed });
-            return;
+            return self.end_probe(pool, server, Vital::ProbeFailed);
         }
         let pool_of = &mut self.pools[pool as usize];
         let standing = &mut pool_of.standings[server as usize];
@@ -158,7 +162,7 @@ impl Pools {
         let is_unable = is_unable(reply, Ejecting { on_oom: false });
         if purpose == Purpose::Probe {
             let what = if is_unable { Vital::ProbeFailed } else { Vital::ProbePassed };
-            self.signs.push(Sign { pool, server, what });
+            self.end_probe(pool, server, what);
         } else if self.pools[pool as usize].setup.ejecting.is_some() {
             let what = if is_unable { Vital::Unable } else { Vital::Answered };
             self.note_words(pool, server, what);

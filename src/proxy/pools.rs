@@ -284,7 +284,6 @@ impl Pools {
         let good_at = server.good_at;
         let (pool, number, purpose) = (server.pool, server.number, server.purpose);
         let retired = self.dismiss_counted(key, why);
-        self.counters.server_timeouts += u64::from(why == Some(Errno(libc::ETIMEDOUT)));
         self.note_end(pool, number, purpose, good_at);
         self.log_failure(pool, number, why);
         retired
@@ -303,10 +302,15 @@ impl Pools {
         retired
     }
 
+    /// As `dismiss`, for a failure. That of a probe is counted by itself: it takes no request with
+    /// it, and would be no news of a server that is left out.
     fn dismiss_counted(&mut self, key: Key, why: Option<Errno>) -> Retired {
-        if let Some(server) = self.servers.find_mut(key) {
+        if let Some(server) = self.servers.find_mut(key)
+            && server.purpose != Purpose::Probe
+        {
             count_server_end(&mut self.figures, server, why);
             self.counters.server_failures += 1;
+            self.counters.server_timeouts += u64::from(why == Some(Errno(libc::ETIMEDOUT)));
         }
         self.dismiss(key)
     }
@@ -474,10 +478,11 @@ impl Pools {
         warn!("pool {}: a client is closed: {words}", self.pools[pool as usize].setup.name);
     }
 
-    /// A line about a server that is closed for what it sent.
-    pub(crate) fn log_doubt(&mut self, key: Key) {
+    /// A server is about to be closed for what it sent: it is counted, and gets a line.
+    pub(crate) fn note_doubt(&mut self, key: Key) {
         let Some(server) = self.servers.find(key) else { return };
         let (pool, number) = (server.pool, server.number);
+        self.counters.server_bad_replies += u64::from(server.purpose != Purpose::Probe);
         self.log_server(pool, number, "sent what does not answer what it was asked");
     }
 

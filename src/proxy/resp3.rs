@@ -169,7 +169,7 @@ fn ask(
     let waiter =
         Waiter { fragment: HELLO, ..Waiter::new(client, sequence, Expected::default(), pools.now) };
     let server = pools.server_for_output(key);
-    server.queue(waiter, PING.len() as u64);
+    server.queue_own(waiter, PING.len() as u64);
     server.output.push_copy(PING);
     pools.flush_later(key);
 }

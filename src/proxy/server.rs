@@ -231,10 +231,16 @@ impl Server {
     /// Puts a request of `len` bytes at the end of the queue; the caller adds them to `output`.
     #[inline]
     pub(crate) fn queue(&mut self, waiter: Waiter, len: u64) {
-        self.waiters.push_back(Waiter { start: self.queued, ..waiter });
-        self.queued += len;
+        self.queue_own(waiter, len);
         self.tally.requests += 1;
         self.tally.request_bytes += len;
+    }
+
+    /// The same for a request that no client has made, which is in no figures.
+    #[inline]
+    pub(crate) fn queue_own(&mut self, waiter: Waiter, len: u64) {
+        self.waiters.push_back(Waiter { start: self.queued, ..waiter });
+        self.queued += len;
     }
 
     /// Whether a byte of the request that starts at `start` has been handed to the kernel. A

@@ -88,7 +88,8 @@ figures! {
         requests,
         /// Their bytes.
         request_bytes,
-        /// Replies that clients got, each fragment's by itself.
+        /// Replies to clients' requests, each fragment's by itself.
+        /// One whose client has gone is not counted, one to a silent request is.
         responses,
         /// Their bytes, as the server sent them.
         response_bytes,

@@ -262,7 +262,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("s");
         let address = ListenOn::Unix { path: path.clone(), mode: Some(0o640) };
-        close(listen(&address, 16, ListenOptions::default()).unwrap());
+        let early = bind(&address, ListenOptions::default()).map(|_| UnixStream::connect(&path));
+        assert!(early.unwrap().is_err(), "nobody comes before the mode is set");
         let fd = listen(&address, 16, ListenOptions::default()).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
         assert_eq!(local_port(fd), None);

@@ -70,6 +70,15 @@ impl FakeServer {
         })
     }
 
+    /// One that answers each line with `reply`, as memcached does.
+    pub fn answering_lines(reply: &'static [u8]) -> Self {
+        Self::start(move |connection| {
+            while connection.line().is_some() {
+                connection.send(reply);
+            }
+        })
+    }
+
     /// Its port.
     pub fn port(&self) -> u16 {
         self.port
@@ -129,6 +138,13 @@ impl FakeConnection {
                 Some(argument)
             })
             .collect()
+    }
+
+    /// Reads a line, without its end, as memcached is asked; `None` at the end of the stream.
+    pub fn line(&mut self) -> Option<Vec<u8>> {
+        let mut line = Vec::new();
+        self.reader.read_until(b'\n', &mut line).ok()?;
+        line.strip_suffix(b"\r\n").map(<[u8]>::to_vec)
     }
 
     fn length(&mut self, mark: u8) -> Option<usize> {

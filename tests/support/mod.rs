@@ -9,9 +9,11 @@ pub mod client;
 pub mod daemon;
 pub mod fake;
 pub mod memcached;
+pub mod migration;
 pub mod process;
 pub mod proxy;
 pub mod redis;
+pub mod report;
 pub mod spread;
 
 use std::time::{Duration, Instant};

@@ -65,7 +65,7 @@ const DEFAULT: u16 = !(1 << 8);
 pub(crate) struct Subject<'p> {
     pub(crate) process: &'p Process,
     /// The figures of all workers.
-    pub(crate) total: &'p Total,
+    pub(crate) total: Total,
     pub(crate) pools: &'p [Pool],
     /// The pool of the client that asks.
     pub(crate) pool: usize,
@@ -263,12 +263,12 @@ impl Subject<'_> {
         }
     }
 
-    fn uptime_s(&self) -> u64 {
+    pub(super) fn uptime_s(&self) -> u64 {
         (self.now - self.process.facts.started).as_secs()
     }
 
     /// A counter of all workers, by its name.
-    fn counter(&self, name: &str) -> u64 {
+    pub(super) fn counter(&self, name: &str) -> u64 {
         let names = Counters::default().named();
         let place = names.iter().position(|(known, _)| *known == name);
         place.map_or(0, |place| self.total.counters()[place])
