@@ -316,7 +316,7 @@ fn send_run(pools: &mut Pools, account: &mut Account, client: Key, key: Key) {
 }
 
 /// Remembers the scripts of the run, and forgets them, in the order of its requests.
-fn learn_scripts(pools: &Pools, account: &Account, held: &Held) {
+fn learn_scripts(pools: &mut Pools, account: &Account, held: &Held) {
     let (mut body, mut mark) = (Vec::new(), Mark::default());
     for change in &held.scripts {
         body.clear();
