@@ -376,6 +376,17 @@ fn commands_are_described_as_redis_describes_them() {
     let pairs = ours.iter().map(|row| items(items(row.clone()).remove(9)).len()).sum::<usize>();
     assert_eq!(listed.len(), ours.len() + pairs, "those of two words too");
     assert_eq!(keys(client.call(&["COMMAND", "DOCS"])).len(), ours.len());
+    for name in ["get", "zadd", "config|get", "xinfo|stream", "publish"] {
+        let docs = |client: &mut Client| {
+            let fields = items(items(client.call(&["COMMAND", "DOCS", name])).remove(1));
+            let of = |word| {
+                let at = fields.iter().position(|field| *field == Reply::bulk(word));
+                fields[at.expect(word) + 1].clone()
+            };
+            (of("group"), of("since"))
+        };
+        assert_eq!(docs(&mut client), docs(&mut direct), "{name}");
+    }
     assert_eq!(items(client.call(&["COMMAND", "INFO"])).len(), ours.len());
     let newer = ["zrank", "zrevrank"];
     for row in ours {
