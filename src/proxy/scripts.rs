@@ -308,8 +308,7 @@ pub(crate) fn change(command: &Command, request: &Request) -> Option<Change> {
 pub(crate) fn learn(pools: &mut Pools, account: &Account, change: &Change, body: &[u8]) {
     let pool = &mut pools.pools[account.pool as usize];
     let Some(origin) = change.origin else { return pool.setup.scripts.clear() };
-    if body.len() > SCRIPTS_BYTES_MAX
-        || (origin == Origin::Eval && pool.known.find(body).is_some())
+    if body.len() > SCRIPTS_BYTES_MAX || (origin == Origin::Eval && pool.known.find(body).is_some())
     {
         return;
     }
