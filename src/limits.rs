@@ -70,6 +70,10 @@ pub const PRIVATE_KEPT_TIME: Duration = Duration::from_secs(30);
 /// Private connections of a pool, all workers together, unless the configuration says otherwise.
 pub const PRIVATE_CONNECTIONS_MAX: u32 = 1024;
 
+/// Keys of a client that waits, watches or has requests held, whose places are known. With more of
+/// them any change of the pool's live servers counts as one of theirs.
+pub const ANCHORED_KEYS_MAX: usize = 256;
+
 /// Scripts of a pool that are remembered for servers that lose them: so many that were loaded, and
 /// as many again that only came with EVAL. Redis itself keeps 500 of the latter from 7.4 on
 /// (`LRU_LIST_LENGTH` of `eval.c`).

@@ -291,6 +291,10 @@ fn random_distribution_loses_no_message() {
         assert_eq!(publisher.call(&["PUBLISH", "a", &text]), Reply::Integer(1));
         assert_eq!(client.reply(), message("a", &text));
     }
+    // The subscriber is at every server, and is counted once all the same.
+    let counts = Reply::Array(vec![Reply::bulk("a"), Reply::Integer(1)]);
+    assert_eq!(publisher.call(&["PUBSUB", "NUMSUB", "a"]), counts);
+    assert_eq!(publisher.call(&["PUBSUB", "CHANNELS"]), Reply::Array(vec![Reply::bulk("a")]));
 }
 
 #[test]

@@ -186,7 +186,19 @@ impl RoutingTable {
         }
     }
 
-    fn value(&self, key: &[u8]) -> u32 {
+    /// The server of the keys that have this `value`, as `route` has it. None under random.
+    pub fn owner(&self, value: u32) -> Option<usize> {
+        let index = match &self.choice {
+            Choice::Nobody | Choice::Random(_) => return None,
+            Choice::Only(index) => *index,
+            Choice::Ketama(continuum) => continuum.owner(value),
+            Choice::Modula(shares) => shares.owner(value),
+        };
+        Some(index as usize)
+    }
+
+    /// What decides about a key's server: the hash of its tag, or of all of it.
+    pub fn value(&self, key: &[u8]) -> u32 {
         let part = self.tag.map_or(key, |tag| tag.part(key));
         if part.is_empty() { 0 } else { self.hash.hash(part) }
     }

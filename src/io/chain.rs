@@ -242,6 +242,14 @@ impl Chain {
         }
     }
 
+    /// Hands over the bytes at `range` where they lie, piece by piece.
+    pub fn visit(&self, range: Range<usize>, mark: &mut Mark, mut act: impl FnMut(&[u8])) {
+        self.for_each_piece(range, mark, |piece| match piece {
+            Piece::Kept(bytes, part) => act(&bytes[part]),
+            Piece::Copied(bytes) => act(bytes),
+        });
+    }
+
     fn for_each_piece<'a>(
         &'a self,
         range: Range<usize>,

@@ -1,5 +1,6 @@
 //! Which commands there are: the table's types, and how a name finds its row.
 
+mod docs;
 mod flags;
 mod names;
 mod serve;
@@ -7,6 +8,7 @@ mod table;
 
 use table::COMMANDS;
 
+pub use docs::Docs;
 pub use flags::{Categories, Flags};
 pub use names::Names;
 pub use serve::{Local, Merge, Refusal, Serve, Split, Subscribe, Timeout, Transaction};

@@ -53,6 +53,7 @@ pub(crate) fn dispatch(
     let mut scratch = Vec::new();
     let text = request.timeout_at().map(|at| request.argument_range(at));
     let wait = wait(timeout, source.slice(text.unwrap_or_default(), &mut scratch));
+    account.anchor.get_or_insert_default().hold(pools, account.pool, request, &source);
     let sequence = pools.enqueue(account, client, key, request.expected, source);
     let server = pools.server_for_output(key);
     server.patience = server.timeout.and_then(|timeout| match wait {

@@ -53,7 +53,13 @@ pub(crate) fn everywhere(
     request: &Request,
     source: Source<'_>,
 ) {
-    let servers = pools.pools[account.pool as usize].setup.servers.len() as u32;
+    let setup = &pools.pools[account.pool as usize].setup;
+    if command.first_word() == "pubsub" && !setup.routing.is_fixed() {
+        // Every subscriber is at every server then, and any of them knows all.
+        let number = pools.route_by_name(account.pool, command.name.as_bytes());
+        return dispatch::forward_or_fail(pools, account, client, number, request, source);
+    }
+    let servers = setup.servers.len() as u32;
     let (live, ejected): (Vec<u32>, Vec<u32>) =
         (0..servers).partition(|&number| pools.is_live(account.pool, number));
     let does_without = matches!(merge, Merge::Any | Merge::One);

@@ -3,6 +3,7 @@
 use crate::io::{Buffer, Chain};
 use crate::limits::{Limits, REQUESTS_PER_TURN};
 use crate::proto::{Protocol, RequestParser, RespVersion};
+use crate::proxy::home::Anchor;
 use crate::proxy::identity::Identity;
 use crate::proxy::pipeline::Pipeline;
 use crate::proxy::private::Errand;
@@ -76,6 +77,8 @@ pub(crate) struct Account {
     pub(crate) private: Option<Key>,
     /// What it waits for there.
     pub(crate) errand: Errand,
+    /// The keys for which it has that, while it has it.
+    pub(crate) anchor: Option<Box<Anchor>>,
     /// What it has begun with MULTI and WATCH.
     pub(crate) transaction: Transaction,
     /// What is said to its HELLO 3 once the servers have agreed.
@@ -141,6 +144,7 @@ impl Client {
             barrier: false,
             private: None,
             errand: Errand::None,
+            anchor: None,
             transaction: Transaction::default(),
             hello: None,
             subscriptions: None,

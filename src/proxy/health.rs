@@ -87,18 +87,31 @@ impl Proxy {
         subscribe::on_routing(self, pool);
     }
 
-    /// Keys may have moved: who waits at a server for one, watches one, or has requests held for
-    /// one, does so no more.
+    /// Keys may have moved: who waits at a server for one that has, watches it, or has requests
+    /// held for it, does so no more.
     fn leave_old_homes(&mut self, pool: u32) {
+        let routing = Arc::clone(&self.pools.pools[pool as usize].setup.routing);
         let keys: Vec<Key> = self.clients.keys().collect();
         for key in keys {
             let Some(client) = self.clients.find_mut(key) else { continue };
-            if client.account.pool != pool {
+            let account = &mut client.account;
+            if account.pool != pool {
                 continue;
             }
-            client.account.transaction.on_routing();
-            blocking::unblock(self, key, blocking::MOVED);
-            watch::on_routing(self, key);
+            let has_moved = account.transaction.has_moved(&routing);
+            if has_moved {
+                account.transaction.on_moved();
+            }
+            let server = account.private.and_then(|key| self.pools.servers.find(key));
+            let is_in_place = account
+                .anchor
+                .as_ref()
+                .zip(server)
+                .is_none_or(|(anchor, server)| anchor.is_in_place(&routing, server.number));
+            if has_moved || !is_in_place {
+                blocking::unblock(self, key, blocking::MOVED);
+                watch::on_moved(self, key);
+            }
         }
     }
 

@@ -1,6 +1,8 @@
 //! Which server a request belongs to that cannot be split.
 
+use crate::distribution::RoutingTable;
 use crate::io::Errno;
+use crate::limits::ANCHORED_KEYS_MAX;
 use crate::proto::Request;
 use crate::proxy::client::Account;
 use crate::proxy::pools::Pools;
@@ -18,6 +20,52 @@ pub(crate) enum Home {
     Apart,
     /// On servers that are all ejected.
     Ejected,
+}
+
+/// The keys for which a client is bound to a server for a while: it waits for them there, watches
+/// them, or has requests held for them.
+#[derive(Debug, Default)]
+pub(crate) struct Anchor {
+    /// What decides about the server of each.
+    values: Vec<u32>,
+    /// There are more than are known, or what they are is not known.
+    is_vague: bool,
+}
+
+impl Anchor {
+    /// The keys of a request as well.
+    pub(crate) fn hold(
+        &mut self,
+        pools: &Pools,
+        pool: u32,
+        request: &Request,
+        source: &Source<'_>,
+    ) {
+        self.is_vague |= !request.patterns.is_empty();
+        let routing = &pools.pools[pool as usize].setup.routing;
+        let mut scratch = Vec::new();
+        for index in request.keys.indexes() {
+            if self.is_vague {
+                break;
+            }
+            let value = routing.value(source.slice(request.argument_range(index), &mut scratch));
+            if self.values.contains(&value) {
+                continue;
+            }
+            self.is_vague = self.values.len() == ANCHORED_KEYS_MAX;
+            self.values.push(value);
+        }
+    }
+
+    /// Whether all of them still belong to this server. Under random none has a server of its own,
+    /// and the one that was chosen is as good as any while it is not ejected.
+    pub(crate) fn is_in_place(&self, routing: &RoutingTable, server: u32) -> bool {
+        let server = server as usize;
+        let is_there = |&value: &u32| routing.owner(value) == Some(server);
+        routing.is_live(server)
+            && !self.is_vague
+            && (!routing.is_fixed() || self.values.iter().all(is_there))
+    }
 }
 
 /// Finds the server of a request's keys.

@@ -12,7 +12,7 @@ use crate::proxy::health::{Ejecting, Standing};
 use crate::proxy::policy::Policy;
 use crate::proxy::private::{Kept, Quota};
 use crate::proxy::resp3::{Knowledge, LowestVersion};
-use crate::proxy::scripts::Scripts;
+use crate::proxy::scripts::{Known, Scripts};
 use crate::token::Key;
 
 /// What a worker is told about a pool.
@@ -97,6 +97,8 @@ pub(crate) struct Pool {
     pub(crate) kept: Vec<Kept>,
     /// How each server stands with all workers, as far as this one knows.
     pub(crate) standings: Vec<Standing>,
+    /// The scripts of which this worker knows that they are remembered.
+    pub(crate) known: Known,
 }
 
 impl Pool {
@@ -106,7 +108,8 @@ impl Pool {
         let connections = vec![None; setup.servers.len() * lanes * 2];
         let standings = vec![Standing::default(); setup.servers.len()];
         let resp3 = Knowledge::default();
-        Self { setup, connections, next_lane: 0, resp3, kept: Vec::new(), standings }
+        let (kept, known) = (Vec::new(), Known::default());
+        Self { setup, connections, next_lane: 0, resp3, kept, standings, known }
     }
 
     /// Which of a server's connections the next client uses.

@@ -120,6 +120,7 @@ impl Pools {
         };
         self.server_for_output(key).purpose = Purpose::Private { owner: Some(client) };
         account.private = Some(key);
+        account.anchor = None;
         Some(key)
     }
 
@@ -128,6 +129,7 @@ impl Pools {
     /// unless they are scarce.
     pub(crate) fn release_private(&mut self, account: &mut Account) {
         let Some(key) = account.private.take() else { return };
+        account.anchor = None;
         let since = self.now;
         let Some(server) = self.servers.find_mut(key) else { return };
         let Server { waiters, purpose, .. } = server;
@@ -146,6 +148,7 @@ impl Pools {
     /// Ends the private connection of a client that leaves, with whatever it was doing there.
     pub(crate) fn forsake(&mut self, account: &mut Account) {
         self.end_errand(account);
+        account.anchor = None;
         if let Some(key) = account.private.take() {
             self.close_server(key);
         }
@@ -220,6 +223,7 @@ pub(crate) fn after_reply(proxy: &mut Proxy, key: Key, owner: Key, first: u8) {
 pub(crate) fn on_lost(proxy: &mut Proxy, owner: Key) {
     if let Some(client) = proxy.clients.find_mut(owner) {
         client.account.private = None;
+        client.account.anchor = None;
         proxy.pools.end_errand(&mut client.account);
         client.account.transaction.on_lost();
     }

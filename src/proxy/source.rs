@@ -48,6 +48,20 @@ impl<'a> Source<'a> {
         scratch
     }
 
+    /// Hands the bytes at `part` over where they lie, piece by piece.
+    pub(crate) fn for_each_piece(&self, part: Range<usize>, act: &mut dyn FnMut(&[u8])) {
+        let split = self.before.len();
+        if part.start < split {
+            let mut mark = self.mark.get();
+            self.before.visit(part.start..part.end.min(split), &mut mark, &mut *act);
+            self.mark.set(mark);
+        }
+        if part.end > split {
+            let start = self.range.start + part.start.saturating_sub(split);
+            act(&self.buffer[start..self.range.start + part.end - split]);
+        }
+    }
+
     /// Puts the bytes at `part` at the end of `into`, large pieces by reference.
     pub(crate) fn append_part(&mut self, part: Range<usize>, into: &mut Chain) {
         let split = self.before.len();
@@ -109,6 +123,9 @@ mod tests {
                 let mut source = Source::new(&mut before, &mut buffer, range);
                 let mut scratch = Vec::new();
                 assert_eq!(source.slice(part.clone(), &mut scratch), &message[part.clone()]);
+                let mut pieces = Vec::new();
+                source.for_each_piece(part.clone(), &mut |it| pieces.extend_from_slice(it));
+                assert_eq!(pieces, &message[part.clone()]);
                 let mut into = Chain::new();
                 source.append_part(part.clone(), &mut into);
                 assert_eq!(into.to_vec(), &message[part]);

@@ -16,11 +16,12 @@
 //! it) has what follows already and carries it out one by one, also what waits for somebody else.
 //! The connection is closed then, which ends the wait, and who waits on it hears why.
 
+use crate::distribution::RoutingTable;
 use crate::io::{Chain, Mark};
 use crate::proto::commands::{self, Command, Local, Serve};
 use crate::proto::{Expected, Request};
 use crate::proxy::client::Account;
-use crate::proxy::home;
+use crate::proxy::home::{self, Anchor};
 use crate::proxy::pools::Pools;
 use crate::proxy::private::Errand;
 use crate::proxy::reply::Writer;
@@ -52,6 +53,8 @@ struct Held {
     lens: Vec<u32>,
     /// Where their keys are, once one had a key.
     server: Option<u32>,
+    /// Those keys.
+    anchor: Anchor,
     /// What they change of the scripts that are remembered; where these are in `requests`.
     scripts: Vec<scripts::Change>,
     /// One was refused, so EXEC will refuse them all.
@@ -89,11 +92,15 @@ impl Transaction {
         }
     }
 
-    /// Keys have moved to other servers: what is held for one may be for another by now. With
-    /// watched keys EXEC says that one has changed.
-    pub(crate) fn on_routing(&mut self) {
-        let has_home = self.held.as_ref().is_some_and(|held| held.server.is_some());
-        if has_home && self.watch == Watch::Nothing {
+    /// Whether what is held is for keys that have moved to other servers.
+    pub(crate) fn has_moved(&self, routing: &RoutingTable) -> bool {
+        let Some(held) = &self.held else { return false };
+        held.server.is_some_and(|server| !held.anchor.is_in_place(routing, server))
+    }
+
+    /// Keys of what is held have moved. With watched keys EXEC says that one has changed.
+    pub(crate) fn on_moved(&mut self) {
+        if self.watch == Watch::Nothing {
             self.spoil();
         }
     }
@@ -224,6 +231,9 @@ fn find_place(
         && request.keys.count > 0
     {
         held.server = Some(number);
+        if !held.is_spoiled {
+            held.anchor.hold(pools, account.pool, request, source);
+        }
     }
     false
 }
@@ -316,7 +326,7 @@ fn send_run(pools: &mut Pools, account: &mut Account, client: Key, key: Key) {
 }
 
 /// Remembers the scripts of the run, and forgets them, in the order of its requests.
-fn learn_scripts(pools: &Pools, account: &Account, held: &Held) {
+fn learn_scripts(pools: &mut Pools, account: &Account, held: &Held) {
     let (mut body, mut mark) = (Vec::new(), Mark::default());
     for change in &held.scripts {
         body.clear();

@@ -81,6 +81,7 @@ pub(crate) fn watch(
     let Some(key) = borrow(pools, account, client, number) else {
         return private::refuse(pools, account, source);
     };
+    account.anchor.get_or_insert_default().hold(pools, account.pool, request, &source);
     pools.enqueue(account, client, key, request.expected, source);
     let keys = watched.keys().saturating_add(request.keys.count);
     account.transaction.watch = Watch::On { server: number, agreed, keys };
@@ -139,9 +140,9 @@ pub(crate) fn check_version(pools: &mut Pools, account: &mut Account) {
     }
 }
 
-/// Keys have moved to other servers, and what is watched may not change any more where it is
-/// watched. A transaction that has set out is let be.
-pub(crate) fn on_routing(proxy: &mut Proxy, client: Key) {
+/// What is watched may not change any more where it is watched, as keys have moved to other
+/// servers. A transaction that has set out is let be.
+pub(crate) fn on_moved(proxy: &mut Proxy, client: Key) {
     let Some(client) = proxy.clients.find(client) else { return };
     if let Some(key) = client.account.private
         && client.account.transaction.is_watching()

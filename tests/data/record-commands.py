@@ -32,7 +32,7 @@ def read(stream):
     return int(rest) if kind == b":" else rest.decode()
 
 
-def command_of(program):
+def reply_of(program, question):
     """The reply of a server that is started for it."""
     with tempfile.TemporaryDirectory() as directory:
         path = os.path.join(directory, "socket")
@@ -48,7 +48,7 @@ def command_of(program):
                         assert time.monotonic() < deadline, f"{program} does not listen"
                         time.sleep(0.01)
                         continue
-                    client.sendall(b"*1\r\n$7\r\nCOMMAND\r\n")
+                    client.sendall(question)
                     with client.makefile("rb") as stream:
                         return read(stream)
         finally:
@@ -59,7 +59,7 @@ def command_of(program):
 def main():
     for name, program in RECORDED.items():
         rows = {}
-        for row in command_of(program):
+        for row in reply_of(program, b"*1\r\n$7\r\nCOMMAND\r\n"):
             for row in [row] + row[9]:
                 categories = " ".join(sorted(category[1:] for category in row[6]))
                 rows[row[0].lower()] = row[1:2] + row[3:6] + [" ".join(sorted(row[2])), categories]

@@ -33,16 +33,29 @@ const MUTANTS_MAX: usize = 12;
 /// Requests with two mistakes that are sent for each.
 const PAIRS: usize = 4;
 
-/// Where a kind of server has words of its own, and the proxy those of Redis 8: the row, how the
-/// server's reply begins, and how the proxy's does. Redis 7.2 lets a command without arguments be
-/// asked for; Valkey reads a client's number as any other.
-const OWN_WORDS: [(&str, &str, &str, &str); 5] = [
-    (REDIS_7, "command|getkeys", "-ERR wrong number of arguments for 'command|getkeys'", "-ERR "),
-    (VALKEY_8, "client|kill", "-ERR syntax error", "-ERR client-id should be greater than 0"),
-    (VALKEY_8, "client|list", "-ERR syntax error", "-ERR Invalid client ID"),
-    (VALKEY_8, "client|list", "-ERR client-id should be greater than 0", "-ERR Invalid client ID"),
-    (VALKEY_8, "client|list", "-ERR client-id should be greater than 0", "$0"),
+/// Where a kind of server has words of its own, and the proxy those of Redis 8: the row, what the
+/// server replies, and what the proxy does. Redis 7.0 lets no command without arguments be asked
+/// for; Valkey reads a client's number as any other, and takes several.
+const OWN_WORDS: [(&str, &str, &str, &str); 8] = [
+    (REDIS_7, "command|getkeys", NO_ARGUMENTS, "-ERR Invalid command specified\r\n"),
+    (REDIS_7, "command|getkeys", NO_ARGUMENTS, "-ERR The command has no key arguments\r\n"),
+    (
+        REDIS_7,
+        "command|getkeys",
+        NO_ARGUMENTS,
+        "-ERR Invalid number of arguments specified for command\r\n",
+    ),
+    (VALKEY_8, "client|kill", SYNTAX, NOT_POSITIVE),
+    (VALKEY_8, "client|kill", NOT_POSITIVE, SYNTAX),
+    (VALKEY_8, "client|list", SYNTAX, NO_CLIENT),
+    (VALKEY_8, "client|list", NOT_POSITIVE, NO_CLIENT),
+    (VALKEY_8, "client|list", NOT_POSITIVE, "$0\r\n\r\n"),
 ];
+
+const NO_ARGUMENTS: &str = "-ERR wrong number of arguments for 'command|getkeys' command\r\n";
+const SYNTAX: &str = "-ERR syntax error\r\n";
+const NOT_POSITIVE: &str = "-ERR client-id should be greater than 0\r\n";
+const NO_CLIENT: &str = "-ERR Invalid client ID\r\n";
 
 #[test]
 fn replies_through_the_proxy_are_those_of_redis_7() {
@@ -178,8 +191,8 @@ fn judge(differ: &BTreeMap<&str, Vec<String>>) {
 fn has_own_words(program: &str, row: &Command, plain: &[u8], proxied: &[u8]) -> bool {
     OWN_WORDS.iter().any(|&(of, name, alone, through)| {
         (of, name) == (program, row.name)
-            && plain.starts_with(alone.as_bytes())
-            && proxied.starts_with(through.as_bytes())
+            && plain == alone.as_bytes()
+            && proxied == through.as_bytes()
     })
 }
 

@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use crate::limits::{COMMAND_NAMES_MAX, PATTERN_BYTES_MAX};
-use crate::proto::commands::{self, Categories, Command, Keys, Serve, Subscribe};
+use crate::proto::commands::{self, Categories, Command, Docs, Keys, Serve, Subscribe};
 use crate::proto::{Parsed, Protocol, Request, RequestParser, RespVersion};
 use crate::proxy::glob;
 use crate::proxy::local::Asked;
@@ -122,8 +122,8 @@ fn describe_all(asked: Asked<'_, '_>) {
     });
 }
 
-/// COMMAND DOCS [name ...]: the names that are served. The texts are Redis's, whose clients have
-/// them.
+/// COMMAND DOCS [name ...]: group and version as servers tell them, and in place of their texts
+/// what the proxy does.
 fn docs(asked: Asked<'_, '_>, words: &Arguments) {
     if words.len() - 2 > COMMAND_NAMES_MAX {
         return asked.error(TOO_MANY);
@@ -136,8 +136,13 @@ fn docs(asked: Asked<'_, '_>, words: &Arguments) {
         to.map(found.len());
         for command in found {
             to.bulk(command.name.as_bytes());
-            to.map(3).bulk(b"summary").bulk(summary(command).as_bytes());
-            to.bulk(b"since").bulk(b"1.0.0").bulk(b"group").bulk(b"generic");
+            let Docs { group, since } = Docs::of(command);
+            to.map(2 + usize::from(since.is_some()));
+            to.bulk(b"summary").bulk(summary(command).as_bytes());
+            if let Some(since) = since {
+                to.bulk(b"since").bulk(since.as_bytes());
+            }
+            to.bulk(b"group").bulk(group.as_bytes());
         }
     });
 }

@@ -1,7 +1,7 @@
 //! Transactions, watched keys and waits, to the byte and to the moment.
 
 use super::*;
-use crate::limits::PRIVATE_KEPT_TIME;
+use crate::limits::{ANCHORED_KEYS_MAX, PRIVATE_KEPT_TIME};
 use crate::proto::RespVersion;
 use crate::proxy::private::Errand;
 use crate::proxy::server::Phase::Leaving;
@@ -365,6 +365,63 @@ fn a_transaction_is_not_carried_out_where_its_keys_were() {
     let run = connected(&mut proxy);
     assert_eq!(asked(&mut proxy, run), "*1 $5 MULTI *1 $4 PING *1 $4 EXEC ");
     assert_eq!(proxy.counters().server_failures, 0);
+}
+
+#[test]
+fn who_has_keys_that_stay_is_let_be_when_others_move() {
+    let mut proxy = proxy(Limits::default());
+    let nodes = ["127.0.0.1:1", "127.0.0.1:2"].map(|name| Node { name: name.into(), weight: 1 });
+    let (hash, kind) = (HashKind::default(), DistributionKind::Ketama);
+    let route = |proxy: &mut Proxy, ejected: [bool; 2]| {
+        let routing = RoutingTable::new(hash, None, kind, &nodes, &ejected);
+        proxy.set_routing(0, Arc::new(routing));
+    };
+    route(&mut proxy, [false, false]);
+    let routing = RoutingTable::new(hash, None, kind, &nodes, &[false, false]);
+    let key_of = |number| {
+        let mut keys = (0..).map(|key: u32| key.to_string());
+        keys.find(|key| routing.route(key.as_bytes(), 0) == Some(number)).expect("there is one")
+    };
+    let mut clients = |key: &str| {
+        let begin = ["BLPOP ? 0\r\n", "WATCH ?\r\n", "MULTI\r\nGET ?\r\n"];
+        begin.map(|requests| {
+            let client = proxy.on_accept(0);
+            receive(&mut proxy, client, requests.replace('?', key).as_bytes());
+            client
+        })
+    };
+    let staying = clients(&key_of(0));
+    let moving = clients(&key_of(1));
+    connect_all(&mut proxy);
+    staying.iter().chain(&moving).for_each(|&client| _ = said(&mut proxy, client));
+    route(&mut proxy, [false, true]);
+    assert_eq!(staying.map(|client| said(&mut proxy, client)), ["", "", ""]);
+    let [waiting, watching, holding] = moving.map(|client| said(&mut proxy, client));
+    assert!(waiting.starts_with("-UNBLOCKED "), "{waiting}");
+    assert_eq!([watching, holding], ["-ERR keys have moved to other servers ", ""]);
+    assert_eq!(proxy.pools.pools[0].setup.private.used(), 2);
+    receive(&mut proxy, moving[2], b"EXEC\r\n");
+    assert!(said(&mut proxy, moving[2]).starts_with("-EXECABORT "));
+    receive(&mut proxy, staying[2], b"EXEC\r\n");
+    assert_eq!(said(&mut proxy, staying[2]), "", "it is carried out");
+    // One that has more keys than are remembered is not sure of any of them.
+    route(&mut proxy, [false, false]);
+    let many = |count| {
+        let keys = (0..).map(|key: u32| key.to_string());
+        let here = keys.filter(|key| routing.route(key.as_bytes(), 0) == Some(0)).take(count);
+        format!("MULTI\r\nMGET {}\r\n", here.collect::<Vec<_>>().join(" "))
+    };
+    let [known, vague] = [0, 1].map(|more| {
+        let client = proxy.on_accept(0);
+        receive(&mut proxy, client, many(ANCHORED_KEYS_MAX + more).as_bytes());
+        assert_eq!(said(&mut proxy, client), "+OK +QUEUED ");
+        client
+    });
+    route(&mut proxy, [false, true]);
+    receive(&mut proxy, known, b"EXEC\r\n");
+    assert_eq!(said(&mut proxy, known), "");
+    receive(&mut proxy, vague, b"EXEC\r\n");
+    assert!(said(&mut proxy, vague).starts_with("-EXECABORT "));
 }
 
 #[test]
