@@ -1,7 +1,9 @@
 # make run                     two Redis servers to try it on, and the proxy in front
 # make run CONF=nutcracker.yml the proxy with your own file
 # make test                    all tests; installs what they need
-# make lint                    format, clippy, and the house rules
+# make lint                    format, clippy, the house rules, and what is built in
+# make audit                   known vulnerabilities of what is built in
+# make fuzz T=600              each target of the fuzzer so many seconds; ONLY=config one of them
 # make bench                   against Debian's nutcracker; bench-quick for a first look
 # make sim N=100000            so many seeds of the simulation; SEED=7 replays one
 # make test-tiny-ring          the program's tests, on rings of 8 entries and 4 buffers
@@ -12,6 +14,7 @@ SHELL := /bin/sh
 PORT ?=
 CONF ?=
 N ?= 10000
+T ?= 60
 SEED ?=
 RING ?= 8x4
 MUTANT_SEEDS ?= 10000
@@ -23,7 +26,8 @@ CLIENT_NEEDS := python3=python3 pip3=python3-pip php=php-cli php=php-redis
 BENCH_NEEDS := $(TEST_NEEDS) redis-benchmark=redis-tools \
 	setpriv=util-linux
 
-.PHONY: run test lint bench bench-quick sim test-tiny-ring test-long mutants
+.PHONY: run test lint bench bench-quick sim test-tiny-ring test-long mutants \
+	fuzz audit
 
 run:
 	@PORT='$(PORT)' conf/run.sh '$(CONF)'
@@ -44,6 +48,13 @@ lint:
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo test --locked --quiet --test tidy
+	@tests/tools/deny.sh lint
+
+audit:
+	@tests/tools/deny.sh audit
+
+fuzz:
+	@tests/tools/fuzz.sh '$(T)' $(ONLY)
 
 bench:
 	@tests/tools/install.sh $(BENCH_NEEDS)

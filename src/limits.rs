@@ -13,8 +13,8 @@ pub const BULK_BYTES_MAX: u64 = 512 << 20;
 pub const ARGUMENTS_MAX: u64 = 1 << 20;
 
 /// Arguments of a request, and bytes of each, from a client that has not said its pool's password:
-/// enough to say it (`networking.c` of redis 7.0, after CVE-2021-32675). Together they are less than
-/// the 1 MiB of all its bytes that Redis keeps of such a client.
+/// enough to say it (`networking.c` of redis 7.0, after CVE-2021-32675). Together they are less
+/// than the 1 MiB of all its bytes that Redis keeps of such a client.
 pub const STRANGER_ARGUMENTS_MAX: u64 = 10;
 
 /// As above, of each argument.
