@@ -1,4 +1,4 @@
-//! How memcached reads a request, by `proto_text.c` of memcached 1.6: where it ends, and what it is.
+//! How memcached reads a request, by `proto_text.c` of memcached 1.6: where it ends, what it is.
 //!
 //! Written from that source, not from our parser. What its versions read differently is `Doubt`.
 

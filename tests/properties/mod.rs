@@ -8,7 +8,8 @@
 //! So a finding is replayed by a plain test, on the stable compiler. A property that does not hold
 //! panics. Whoever includes this file has `naive` beside it, and `memory`'s allocator is its own.
 
-#![allow(dead_code, clippy::unwrap_used)]
+#![allow(dead_code)]
+#![allow(clippy::unwrap_used)]
 
 pub mod config;
 pub mod core;
