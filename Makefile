@@ -1,7 +1,9 @@
 # make run                     two Redis servers to try it on, and the proxy in front
 # make run CONF=nutcracker.yml the proxy with your own file
 # make test                    all tests; installs what they need
-# make lint                    format, clippy, and the house rules
+# make lint                    format, clippy, the house rules, and what is built in
+# make audit                   known vulnerabilities of what is built in
+# make fuzz T=600              each target of the fuzzer so many seconds; ONLY=config one of them
 # make bench                   against Debian's nutcracker, in 25 minutes; bench-quick in two
 # make bench-report JSON=file  the README's figures and plots, made of a run's results
 # make profile ROW='64 KiB'    where the CPU goes under a row's load
@@ -14,6 +16,7 @@ SHELL := /bin/sh
 PORT ?=
 CONF ?=
 N ?= 10000
+T ?= 60
 SEED ?=
 RING ?= 8x4
 MUTANT_SEEDS ?= 10000
@@ -27,7 +30,8 @@ CLIENT_NEEDS := python3=python3 pip3=python3-pip php=php-cli php=php-redis
 BENCH_NEEDS := $(TEST_NEEDS) redis-benchmark=redis-tools \
 	setpriv=util-linux haproxy=haproxy
 
-.PHONY: run test lint bench bench-quick bench-report profile sim test-tiny-ring test-long mutants
+.PHONY: run test lint bench bench-quick bench-report profile sim test-tiny-ring test-long mutants \
+	fuzz audit
 
 run:
 	@PORT='$(PORT)' conf/run.sh '$(CONF)'
@@ -48,6 +52,13 @@ lint:
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo test --locked --quiet --test tidy
+	@tests/tools/deny.sh lint
+
+audit:
+	@tests/tools/deny.sh audit
+
+fuzz:
+	@tests/tools/fuzz.sh '$(T)' $(ONLY)
 
 bench:
 	@tests/tools/install.sh $(BENCH_NEEDS)

@@ -12,6 +12,18 @@ pub const BULK_BYTES_MAX: u64 = 512 << 20;
 /// by a declared count: memory is used as bytes arrive.
 pub const ARGUMENTS_MAX: u64 = 1 << 20;
 
+/// Arguments of a request, and bytes of each, from a client that has not said its pool's password:
+/// enough to say it (`networking.c` of redis 7.0, after CVE-2021-32675). Together they are less
+/// than the 1 MiB of all its bytes that Redis keeps of such a client.
+pub const STRANGER_ARGUMENTS_MAX: u64 = 10;
+
+/// As above, of each argument.
+pub const STRANGER_BULK_BYTES_MAX: u64 = 16 << 10;
+
+/// Bytes of replies that such a client has not taken; beyond, it is not parsed. Redis has a fixed
+/// buffer of as many for each client, and closes a stranger that needs more (CVE-2025-21605).
+pub const STRANGER_OUTPUT_BYTES_MAX: usize = 16 << 10;
+
 /// Bytes of one whole request, as Redis's `client-query-buffer-limit`. Offsets in a request are
 /// 32 bits wide.
 pub const REQUEST_BYTES_MAX: u64 = 1 << 30;
@@ -256,6 +268,7 @@ const _: () = {
     assert!(CHAIN_CHUNK_BYTES <= SEND_BYTES_MAX);
     assert!(COMPLETION_ENTRIES >= 2 * (RECV_BUFFERS as u32 + SUBMISSION_ENTRIES));
     assert!(BULK_BYTES_MAX < REQUEST_BYTES_MAX && REQUEST_BYTES_MAX <= u32::MAX as u64);
+    assert!(STRANGER_ARGUMENTS_MAX * (STRANGER_BULK_BYTES_MAX + 16) < 1 << 20);
     assert!(SCRIPTS_ASKED_MAX as u64 * 5 < GREETING_REPLY_BYTES_MAX);
     assert!(BULK_BYTES_MAX < REPLY_BYTES_MAX && REPLY_BYTES_MAX <= u32::MAX as u64);
 };

@@ -69,6 +69,16 @@ impl RequestParser {
         }
     }
 
+    /// Says whether the client is known, and may send more than it takes to say a password.
+    /// memcached has no passwords.
+    #[inline]
+    pub fn trust(&mut self, is_known: bool) {
+        match self {
+            Self::Resp(parser) => parser.trust(is_known),
+            Self::Memcache(_) => {}
+        }
+    }
+
     /// Reads up to the end of the first request.
     #[inline]
     pub fn parse(&mut self, data: &[u8]) -> Parsed {

@@ -210,6 +210,10 @@ pub enum BadRequest {
     TooBigLengthString,
     /// The line after `$` is no number, or too large a one.
     InvalidLength,
+    /// More arguments than somebody may send who has not said the password.
+    StrangerCount,
+    /// A longer argument than that.
+    StrangerLength,
     /// An inline request does not end.
     TooBigInline,
     /// An inline request has a quote that does not end, or goes on right behind one that does.
@@ -241,6 +245,8 @@ impl BadRequest {
             Self::ExpectedBulk(byte) => return Some(Words::expected_bulk(byte)),
             Self::TooBigLengthString => b"Protocol error: too big bulk count string",
             Self::InvalidLength => b"Protocol error: invalid bulk length",
+            Self::StrangerCount => b"Protocol error: unauthenticated multibulk length",
+            Self::StrangerLength => b"Protocol error: unauthenticated bulk length",
             Self::TooBigInline => b"Protocol error: too big inline request",
             Self::UnbalancedQuotes => b"Protocol error: unbalanced quotes in request",
             Self::HeadEnd => b"Protocol error: expected CRLF after length",

@@ -1,7 +1,7 @@
 //! A client's connection: its parser, its pipeline, and what it has not taken yet.
 
 use crate::io::{Buffer, Chain};
-use crate::limits::{Limits, REQUESTS_PER_TURN};
+use crate::limits::{Limits, REQUESTS_PER_TURN, STRANGER_OUTPUT_BYTES_MAX};
 use crate::proto::{Protocol, RequestParser, RespVersion};
 use crate::proxy::home::Anchor;
 use crate::proxy::identity::Identity;
@@ -237,6 +237,7 @@ impl Account {
             && self.pipeline.len() < limits.in_flight_requests_max
             && self.pipeline.in_flight_bytes() < limits.in_flight_bytes_max
             && self.owed() < limits.output_soft_bytes
+            && (self.authenticated || self.owed() < STRANGER_OUTPUT_BYTES_MAX)
     }
 
     /// Whether it waits at a server for somebody else (BLPOP).

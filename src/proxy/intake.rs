@@ -5,7 +5,7 @@ use bytes::Bytes;
 
 use crate::io::Buffer;
 use crate::limits::STASH_BYTES_MAX;
-use crate::proto::Parsed;
+use crate::proto::{BadRequest, Parsed};
 use crate::proxy::client::{Client, Farewell, Phase};
 use crate::proxy::pools::Pools;
 use crate::proxy::source::Source;
@@ -79,6 +79,7 @@ impl Proxy {
         let mut nothing = Buffer::from_bytes(Bytes::new());
         let source = Source::new(&mut input.partial, &mut nothing, 0..0);
         dispatch::dispatch(&mut self.pools, account, key, input.parser.request(), source);
+        input.parser.trust(account.authenticated);
         self.after_replies(key, was_due);
     }
 
@@ -121,12 +122,13 @@ fn feed(pools: &mut Pools, client: &mut Client, key: Key, buffer: &mut Buffer) -
             Parsed::Request { end } => {
                 let source = Source::new(&mut input.partial, buffer, at..at + end);
                 dispatch::dispatch(pools, account, key, input.parser.request(), source);
+                input.parser.trust(account.authenticated);
                 pools.counters.requests += 1;
                 at += end;
                 budget -= 1;
             }
             Parsed::Bad(bad) => {
-                refuse_protocol(pools, client, bad.words().as_deref());
+                refuse_protocol(pools, client, bad);
                 at = buffer.len();
             }
         }
@@ -136,17 +138,17 @@ fn feed(pools: &mut Pools, client: &mut Client, key: Key, buffer: &mut Buffer) -
 }
 
 /// Earlier replies first, then what was wrong, then the end.
-fn refuse_protocol(pools: &mut Pools, client: &mut Client, words: Option<&[u8]>) {
+fn refuse_protocol(pools: &mut Pools, client: &mut Client, bad: BadRequest) {
     pools.counters.protocol_errors += 1;
-    pools.log_bad_request(client.account.pool, words);
+    pools.log_bad_request(client.account.pool, bad);
     client.input.partial.clear();
     let account = &mut client.account;
     account.phase = Phase::Draining(Farewell::LastWords);
     account.is_faulty = true;
-    if let Some(words) = words {
+    if let Some(words) = bad.words() {
         let protocol = pools.protocol(account.pool);
         pools.words.clear();
-        reject::protocol_error(protocol, words, &mut pools.words);
+        reject::protocol_error(protocol, &words, &mut pools.words);
         account.pipeline.push_answered(&pools.words, &mut account.output);
     }
 }

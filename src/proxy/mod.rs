@@ -163,6 +163,7 @@ impl Proxy {
         client.account.authenticated = state.setup.password.is_none();
         client.account.identity = Identity::new(self.pools.process.next_client_id(), now);
         client.input.parser.learn(state.setup.policy.names());
+        client.input.parser.trust(client.account.authenticated);
         self.clients.insert(client)
     }
 

@@ -7,7 +7,7 @@ use log::warn;
 
 use crate::io::{Address, Chain, Destination, Errno, KeepAlive};
 use crate::limits::{Limits, SPARE_CHAINS_MAX};
-use crate::proto::{Expected, Protocol, Request, RespVersion};
+use crate::proto::{BadRequest, Expected, Protocol, Request, RespVersion};
 use crate::proxy::census::Round;
 use crate::proxy::client::Account;
 use crate::proxy::figures::{add_tally, count_server_end};
@@ -469,12 +469,17 @@ impl Pools {
     }
 
     /// A line about a client that broke the protocol: a wrong port, an attack, a bug.
-    pub(crate) fn log_bad_request(&mut self, pool: u32, words: Option<&[u8]>) {
+    pub(crate) fn log_bad_request(&mut self, pool: u32, bad: BadRequest) {
         if self.bad_request_logged.is_some_and(|last| self.now - last < LOG_INTERVAL) {
             return;
         }
         self.bad_request_logged = Some(self.now);
-        let words = words.map_or("HTTP on this port".into(), String::from_utf8_lossy);
+        let words = bad.words();
+        let words = match (bad, &words) {
+            (BadRequest::Binary, _) => "it speaks memcached's binary protocol".into(),
+            (_, Some(words)) => String::from_utf8_lossy(words),
+            (_, None) => "it speaks HTTP, perhaps a browser that was made to".into(),
+        };
         warn!("pool {}: a client is closed: {words}", self.pools[pool as usize].setup.name);
     }
 

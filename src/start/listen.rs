@@ -10,9 +10,11 @@
 //! address of the next one is waited for.
 
 use std::io::{self, ErrorKind};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use log::warn;
 use ringcracker::admin::{self, Reporting, StatsPort};
 use ringcracker::cli::Cli;
 use ringcracker::config::{Config, ListenAddress, Pool};
@@ -72,6 +74,7 @@ impl<'c> Addresses<'c> {
     pub(super) fn listen(self, layout: Layout, shared: &Arc<Shared>) -> Result<Open, StartError> {
         let reporting = self.stats.serve(layout, Arc::clone(shared));
         let reporting = reporting.map_err(|why| stats_failed(self.cli, why))?;
+        warn_of_open_statistics(self.cli);
         let mut listeners = Vec::with_capacity(self.pools.len());
         for (number, (pool, bound)) in (0..).zip(self.pools) {
             let fd = bound.listen(pool.backlog).map_err(|why| listen_failed(pool, why))?;
@@ -100,6 +103,19 @@ fn address_of(pool: &Pool, open_to_all: Option<u32>) -> Result<ListenOn, StartEr
 
 fn listen_failed(pool: &Pool, why: io::Error) -> StartError {
     StartError::Listen { pool: pool.name.clone(), listen: pool.listen.text.clone(), why }
+}
+
+/// The default is nutcracker's, as monitoring must go on working; but whoever reaches the port is
+/// told the names of pools and servers.
+fn warn_of_open_statistics(cli: &Cli) {
+    let is_open = cli.stats_addr.parse().is_ok_and(|address: IpAddr| address.is_unspecified());
+    if is_open {
+        warn!(
+            "statistics are told to everybody who reaches port {} of this machine; \
+             -a 127.0.0.1 keeps them here",
+            cli.stats_port
+        );
+    }
 }
 
 fn stats_failed(cli: &Cli, why: io::Error) -> StartError {

@@ -195,10 +195,10 @@ impl RequestParser {
                 b'\n' => {
                     self.check_line_len(index as u64 + 1)?;
                     let cr = u64::from(self.after_cr);
-                    self.on_word(self.before + index as u64 - cr);
+                    self.on_word(self.before + index as u64 - cr)?;
                     return Ok(Some(index + 1));
                 }
-                b' ' => self.on_word(self.before + index as u64),
+                b' ' => self.on_word(self.before + index as u64)?,
                 b'\r' => self.after_cr = true,
                 _ => {
                     if let Some(place) = self.word.get_mut(self.word_len as usize) {
@@ -224,10 +224,10 @@ impl RequestParser {
     }
 
     /// A word ends in front of this offset, if there was one.
-    fn on_word(&mut self, end: u64) {
+    fn on_word(&mut self, end: u64) -> Result<(), BadRequest> {
         let len = self.word_len;
         if len == 0 {
-            return;
+            return Ok(());
         }
         self.word_len = 0;
         let hash = std::mem::replace(&mut self.word_hash, KeyHash::START);
@@ -240,12 +240,12 @@ impl RequestParser {
             let replies = self.row.map_or(Replies::Any, |row| row.replies);
             self.request.expected = Expected::new(replies);
             self.is_http = matches!(word, b"GET" | b"POST");
-            return;
+            return Ok(());
         }
         self.is_http &= index > 1 || word.starts_with(b"/");
         self.is_last_but_one_noreply = self.is_last_noreply;
         self.is_last_noreply = word == b"noreply";
-        let Some(row) = self.row else { return };
+        let Some(row) = self.row else { return Ok(()) };
         if let Keys::Range { first, last, .. } = row.command.keys {
             let is_key = index >= u32::from(first) && (last < 0 || index <= last as u32);
             self.has_long_key |= is_key && len as usize > MEMCACHE_KEY_BYTES_MAX;
@@ -257,8 +257,9 @@ impl RequestParser {
             self.numbers.is_bad = len as usize > WORD_BYTES_MAX || !is_unsigned(word);
         }
         if let Some(value) = row.value {
-            self.numbers.take(index, word, len as usize > WORD_BYTES_MAX, value);
+            self.numbers.take(index, word, len as usize > WORD_BYTES_MAX, value)?;
         }
+        Ok(())
     }
 
     /// A line is whole. Returns whether the request is, too.
@@ -367,8 +368,28 @@ impl Default for RequestParser {
 }
 
 impl Numbers {
-    /// Takes a word of a storage command's line. `is_cut`: it is longer than any number.
-    fn take(&mut self, index: u32, word: &[u8], is_cut: bool, value: Value) {
+    /// Takes a word of a storage command's line. `is_cut`: only the beginning of it is at hand. A
+    /// number may be that long, as it may begin with zeros.
+    fn take(
+        &mut self,
+        index: u32,
+        word: &[u8],
+        is_cut: bool,
+        value: Value,
+    ) -> Result<(), BadRequest> {
+        let is_number = match index {
+            FLAGS | EXPTIME | LENGTH => true,
+            UNIQUE => value == Value::WithUnique,
+            _ => false,
+        };
+        if !is_number {
+            return Ok(());
+        }
+        if is_cut && may_be_a_number(word) {
+            self.is_doubtful = true;
+            // Nobody knows how much of what follows is the value.
+            return if index == LENGTH { Err(BadRequest::TooBigLine) } else { Ok(()) };
+        }
         let number = if is_cut { None } else { decimal(word) };
         match index {
             FLAGS => match number {
@@ -385,20 +406,24 @@ impl Numbers {
                     |&(number, negative): &(u64, bool)| !negative && number <= i32::MAX as u64 - 2;
                 self.len = number.filter(fits).map(|(number, _)| number);
             }
-            UNIQUE if value == Value::WithUnique => {
-                self.is_bad |= !matches!(number, Some((_, false)));
-            }
-            _ => {}
+            _ => self.is_bad |= !matches!(number, Some((_, false))),
         }
+        Ok(())
     }
 }
 
 /// Whether a word is a number that is not below zero.
 fn is_unsigned(word: &[u8]) -> bool {
-    decimal(word).is_some_and(|(number, negative)| number == 0 || !negative)
+    decimal(word).is_some_and(|(_, negative)| !negative)
 }
 
-/// A decimal number: how much, and whether there is a minus in front of it.
+/// Whether a word that goes on may be a number of 64 bits: then it begins with a zero.
+fn may_be_a_number(word: &[u8]) -> bool {
+    let digits = word.strip_prefix(b"-").or(word.strip_prefix(b"+")).unwrap_or(word);
+    digits.starts_with(b"0") && digits.iter().all(u8::is_ascii_digit)
+}
+
+/// A decimal number: how much, and whether it is below zero. `-0` is not, for memcached either.
 fn decimal(word: &[u8]) -> Option<(u64, bool)> {
     let (digits, negative) = match word {
         [b'-', digits @ ..] => (digits, true),
@@ -413,7 +438,7 @@ fn decimal(word: &[u8]) -> Option<(u64, bool)> {
         let next = number.checked_mul(10)?.checked_add(digit)?;
         (digit <= 9).then_some(next)
     })?;
-    Some((number, negative))
+    Some((number, negative && number > 0))
 }
 
 /// The words of a storage command's line.

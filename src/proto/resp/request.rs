@@ -9,7 +9,10 @@ mod keys;
 
 use std::sync::Arc;
 
-use crate::limits::{ARGUMENTS_MAX, BULK_BYTES_MAX, INLINE_BYTES_MAX, REQUEST_BYTES_MAX};
+use crate::limits::{
+    ARGUMENTS_MAX, BULK_BYTES_MAX, INLINE_BYTES_MAX, REQUEST_BYTES_MAX, STRANGER_ARGUMENTS_MAX,
+    STRANGER_BULK_BYTES_MAX,
+};
 use crate::proto::commands::{NAME_BYTES_MAX, Names};
 use crate::proto::resp::number::{Number, whole_head};
 use crate::proto::{BadRequest, Form, KeySpan, Parsed, Request, SPANS_ALWAYS, Span};
@@ -48,6 +51,9 @@ pub struct RequestParser {
     inline: Option<Box<Inline>>,
     /// Names of commands beside those of the table.
     names: Option<Arc<Names>>,
+    /// What one request may have: less, while the client is not known.
+    arguments_max: u64,
+    bulk_bytes_max: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,7 +87,20 @@ impl RequestParser {
             captured: [0; NAME_BYTES_MAX],
             inline: None,
             names: None,
+            arguments_max: ARGUMENTS_MAX,
+            bulk_bytes_max: BULK_BYTES_MAX,
         }
+    }
+
+    /// Says whether the client is known, and may send more than it takes to say a password. It
+    /// holds from the next request on.
+    #[inline]
+    pub fn trust(&mut self, is_known: bool) {
+        let (arguments, bytes) = match is_known {
+            true => (ARGUMENTS_MAX, BULK_BYTES_MAX),
+            false => (STRANGER_ARGUMENTS_MAX, STRANGER_BULK_BYTES_MAX),
+        };
+        (self.arguments_max, self.bulk_bytes_max) = (arguments, bytes);
     }
 
     /// Gives it names of commands beside those of the table.
@@ -203,7 +222,7 @@ impl RequestParser {
             return 0;
         }
         if let Some((count @ 1.., head)) = whole_head(&data[1..])
-            && u64::from(count) <= ARGUMENTS_MAX
+            && u64::from(count) <= self.arguments_max
         {
             self.expect(count);
             return 1 + head;
@@ -235,7 +254,7 @@ impl RequestParser {
             let Some((len, head)) = whole_head(rest) else { break };
             let payload = at + 1 + head;
             let offset = self.before + payload as u64;
-            fits(offset, u64::from(len))?;
+            fits(offset, u64::from(len), self.bulk_bytes_max)?;
             let end = payload + len as usize;
             if data.get(end..end + 2) != Some(b"\r\n") {
                 break;
@@ -262,7 +281,10 @@ impl RequestParser {
         match byte {
             b'\n' => return Err(BadRequest::InvalidCount),
             b'\r' => match self.number.value() {
-                Some(count) if count <= ARGUMENTS_MAX as i64 => self.state = State::CountEnd,
+                Some(count) if count <= self.arguments_max as i64 => self.state = State::CountEnd,
+                Some(count) if count <= ARGUMENTS_MAX as i64 => {
+                    return Err(BadRequest::StrangerCount);
+                }
                 _ => return Err(BadRequest::InvalidCount),
             },
             _ => self.number.push(byte),
@@ -279,6 +301,7 @@ impl RequestParser {
             b'\n' => return Err(BadRequest::InvalidLength),
             b'\r' => match self.number.value() {
                 Some(len @ 0..) if len as u64 <= BULK_BYTES_MAX => {
+                    bulk_fits(len as u64, self.bulk_bytes_max)?;
                     self.payload_len = len as u32;
                     self.payload_left = len as u32;
                     self.state = State::LengthEnd;
@@ -295,7 +318,7 @@ impl RequestParser {
 
     /// The payload begins at `at` in the data.
     fn on_length_end(&mut self, at: usize) -> Result<(), BadRequest> {
-        fits(self.before + at as u64, u64::from(self.payload_len))?;
+        fits(self.before + at as u64, u64::from(self.payload_len), self.bulk_bytes_max)?;
         self.state = if self.payload_len == 0 { State::PayloadBreak } else { State::Payload };
         Ok(())
     }
@@ -355,14 +378,21 @@ impl Default for RequestParser {
 
 /// Whether a payload may begin at this offset of the request and be as long.
 #[inline]
-fn fits(offset: u64, len: u64) -> Result<(), BadRequest> {
-    if len > BULK_BYTES_MAX {
-        return Err(BadRequest::InvalidLength);
-    }
+fn fits(offset: u64, len: u64, most: u64) -> Result<(), BadRequest> {
+    bulk_fits(len, most)?;
     if offset + len + 2 > REQUEST_BYTES_MAX {
         return Err(BadRequest::TooBigRequest);
     }
     Ok(())
+}
+
+#[inline]
+fn bulk_fits(len: u64, most: u64) -> Result<(), BadRequest> {
+    match len {
+        _ if len <= most => Ok(()),
+        _ if len <= BULK_BYTES_MAX => Err(BadRequest::StrangerLength),
+        _ => Err(BadRequest::InvalidLength),
+    }
 }
 
 #[inline]

@@ -218,3 +218,21 @@ fn other_protocols_are_closed_at_once() {
     expect(b"POST /x HTTP/1.1\r\n", &["Http"]);
     expect(b"POST x\r\n", &["ERROR"]);
 }
+
+/// memcached keeps these values; whoever took them for commands would run what a stranger wrote.
+#[test]
+fn a_value_behind_an_odd_spelling_of_a_number_is_never_a_command() {
+    let (minus, zeros) = ("-0", "0".repeat(30));
+    for line in ["set a N 0 9", "set a 0 N 9", "cas a 0 0 9 N"] {
+        let lines = [line.replace('N', minus), line.replace('N', &format!("{zeros}1"))];
+        let [taken, doubtful] = lines.map(|line| format!("{line}\r\nflush_all\r\nmn\r\n"));
+        expect(taken.as_bytes(), &[&format!("{} a", &line[..3]), "MN"]);
+        expect(doubtful.as_bytes(), &[FORMAT, "MN"]);
+    }
+    expect(b"set a 0 0 -0\r\n\r\nmn\r\n", &["set a", "MN"]);
+    expect(b"cas a 0 0 9 0000000000000000000022251417540\r\nflush_all\r\nmn\r\n", &[FORMAT, "MN"]);
+    let endless = format!("set a 0 0 {zeros}9\r\nflush_all\r\n");
+    expect(endless.as_bytes(), &["TooBigLine"]);
+    expect(b"set a 111111111111111111111111111111 0 1\r\nmn\r\n", &[FORMAT, "MN"]);
+    expect(b"set a 0 0 000000000000000000000000x\r\n", &["TooBigLine"]);
+}

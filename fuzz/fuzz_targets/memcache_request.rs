@@ -1,0 +1,10 @@
+//! What must hold is in `tests/properties/memcache_request.rs`.
+
+#![no_main]
+
+#[path = "../../tests/naive/mod.rs"]
+mod naive;
+#[path = "../../tests/properties/mod.rs"]
+mod properties;
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| properties::memcache_request::check(input));
