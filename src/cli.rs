@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use argh::FromArgs;
 
-use crate::limits::WORKERS_MAX;
+use crate::limits::{GATHER_TIME, GATHER_TIME_MAX, WORKERS_MAX};
 use crate::logging::VERBOSITY_MAX;
 
 /// A proxy for Redis that runs twemproxy's nutcracker.yml on io_uring.
@@ -47,6 +47,11 @@ pub struct Cli {
     /// (default: 5)
     #[argh(option, default = "DRAIN_SECONDS", from_str_fn(drain_seconds))]
     pub drain_seconds: Duration,
+
+    /// microseconds that a turn may wait for more requests where clients queue anyway; 0 never waits
+    /// (default: 150)
+    #[argh(option, default = "GATHER_TIME", from_str_fn(gather_time))]
+    pub gather_microseconds: Duration,
 
     /// run in the background; what goes wrong at the start is still said
     #[argh(switch, short = 'd')]
@@ -308,6 +313,14 @@ fn drain_seconds(text: &str) -> Result<Duration, String> {
     }
 }
 
+fn gather_time(text: &str) -> Result<Duration, String> {
+    let time = digits(text).map(Duration::from_micros);
+    time.filter(|time| *time <= GATHER_TIME_MAX).ok_or_else(|| {
+        let most = GATHER_TIME_MAX.as_micros();
+        format!("option --gather-microseconds requires a number from 0 to {most}")
+    })
+}
+
 /// As nutcracker: any number, and those beyond the scale are its end.
 fn verbosity(text: &str) -> Result<u8, String> {
     let number = digits(text).ok_or("option -v requires a number")?;
@@ -379,7 +392,7 @@ const DRAIN_SECONDS_MAX: u64 = 86_400;
 /// The smallest and the largest buffer of nutcracker (`MBUF_MIN_SIZE` in `nc_mbuf.h`).
 const MBUF_BYTES: (u32, u32) = (512, 16 << 20);
 
-const FLAGS: [Flag; 16] = [
+const FLAGS: [Flag; 17] = [
     Flag::new('h', "help", Takes::Nothing),
     Flag::new('V', "version", Takes::Nothing),
     Flag::new('t', "test-conf", Takes::Nothing),
@@ -396,6 +409,7 @@ const FLAGS: [Flag; 16] = [
     Flag::long("locate", Takes::FileName),
     Flag::long("workers", Takes::Number),
     Flag::long("drain-seconds", Takes::Number),
+    Flag::long("gather-microseconds", Takes::Number),
 ];
 
 #[cfg(test)]

@@ -133,7 +133,7 @@ fn run_logged(
         Workers::Auto => process::cpus(),
     };
     let options = ring_options()?;
-    let limits = limits(config, workers, &options)?;
+    let limits = limits(config, cli, workers, &options)?;
     let pools: Vec<PoolSetup> = config.pools.iter().map(pool_setup).collect();
     let health = Health::new(config.pools.iter().map(ejection).collect());
     let shared =
@@ -293,7 +293,12 @@ fn start_log(cli: &Cli) -> Result<Log, StartError> {
 }
 
 /// How many clients there may be: what is left of the descriptors once servers have theirs.
-fn limits(config: &Config, workers: usize, options: &Options) -> Result<Limits, StartError> {
+fn limits(
+    config: &Config,
+    cli: &Cli,
+    workers: usize,
+    options: &Options,
+) -> Result<Limits, StartError> {
     let have = process::raise_open_files_limit();
     let servers: u64 = config
         .pools
@@ -310,7 +315,9 @@ fn limits(config: &Config, workers: usize, options: &Options) -> Result<Limits, 
         return Err(StartError::OpenFiles { have, need: need + 1 });
     }
     let clients_max = usize::try_from(left).unwrap_or(usize::MAX);
-    Ok(Limits { clients_max, recv_buffers: options.buffers, ..Limits::default() })
+    let gather_time = cli.gather_microseconds;
+    let recv_buffers = options.buffers;
+    Ok(Limits { clients_max, gather_time, recv_buffers, ..Limits::default() })
 }
 
 /// How many connections for all clients a worker may have to one server: as many again for clients

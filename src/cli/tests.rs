@@ -13,6 +13,7 @@ fn defaults() -> Cli {
         locate: None,
         workers: Workers::Count(NonZeroUsize::MIN),
         drain_seconds: Duration::from_secs(5),
+        gather_microseconds: Duration::from_micros(150),
         daemonize: false,
         pid_file: None,
         verbose: 5,
@@ -75,7 +76,8 @@ fn of_a_flag_that_comes_twice_the_last_one_counts() {
 
 #[test]
 fn every_flag_of_nutcracker_is_known() {
-    let words = ["-s", "1", "-a::1", "-i0", "-p", "x.pid", "-m", "512", "-D", "--drain-s=0"];
+    let words =
+        ["-s", "1", "-a::1", "-i0", "-p", "x.pid", "-m", "512", "-D", "--drain-s=0", "--gather=0"];
     let all = Cli {
         stats_port: 1,
         stats_addr: "::1".to_owned(),
@@ -84,6 +86,7 @@ fn every_flag_of_nutcracker_is_known() {
         mbuf_size: Some(512),
         describe_stats: true,
         drain_seconds: Duration::ZERO,
+        gather_microseconds: Duration::ZERO,
         ..defaults()
     };
     assert_eq!(parse_words(&words), Ok(all));
@@ -143,7 +146,7 @@ fn help_is_no_fault() {
 
 #[test]
 fn what_is_not_understood_is_named_in_nutcrackers_words() {
-    let cases: [(&[&str], &str); 27] = [
+    let cases: [(&[&str], &str); 28] = [
         (&["-x"], "invalid option -- 'x'"),
         (&["-tx"], "invalid option -- 'x'"),
         (&["-té"], "invalid option -- 'é'"),
@@ -170,6 +173,10 @@ fn what_is_not_understood_is_named_in_nutcrackers_words() {
         (&["-m", "511"], "mbuf chunk size must be between 512 and 16777216 bytes"),
         (&["--locate"], "option --locate requires a file name"),
         (&["--locate="], "option --locate requires a file name"),
+        (
+            &["--gather-microseconds", "10001"],
+            "option --gather-microseconds requires a number from 0 to 10000",
+        ),
         (&["--drain-seconds", "1s"], "option --drain-seconds requires a number from 0 to 86400"),
     ];
     for (words, what) in cases {

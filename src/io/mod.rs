@@ -153,7 +153,7 @@ pub struct Wait {
     /// Return once this many completions are there; 0 takes what is there and does not sleep.
     pub want: u32,
     /// With `want` above 1: return after this long if at least one completion is there. Zero
-    /// means none of that: return at the first. Kernels before 6.12 cannot, and take zero.
+    /// means none of that: return at the first.
     pub window: Duration,
 }
 

@@ -364,6 +364,11 @@ impl Proxy {
         client.is_some_and(|client| client.account.phase != Phase::Leaving)
     }
 
+    /// Whether a client waits for the reply to a request.
+    pub fn is_waiting(&self, key: Key) -> bool {
+        self.clients.find(key).is_some_and(|client| !client.account.pipeline.is_empty())
+    }
+
     /// The pool of a client.
     pub fn pool_of(&self, key: Key) -> Option<u32> {
         Some(self.clients.find(key)?.account.pool)

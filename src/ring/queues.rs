@@ -2,6 +2,7 @@
 
 use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
+use std::time::Duration;
 
 use io_uring::squeue::Entry;
 use io_uring::types::{SubmitArgs, Timespec};
@@ -114,15 +115,37 @@ impl Queues {
         }
         let want = if self.early.is_empty() { how.want } else { 0 };
         into.append(&mut self.early);
-        let entered = if want > 1 && !how.window.is_zero() && self.features.min_wait {
-            let window = u32::try_from(how.window.as_micros()).unwrap_or(u32::MAX).max(1);
-            let args = SubmitArgs::new().min_wait_usec(window).timespec(&GATHER_LIMIT);
-            self.enter(want, self.wait_flags() | EnterFlags::EXT_ARG, Some(&args))
-        } else {
-            self.enter(want.min(1), self.wait_flags(), None)
-        };
-        entered.or_else(passing)?;
+        if want > 1 && !how.window.is_zero() {
+            return self.gather(want, how.window, into);
+        }
+        self.enter(want.min(1), self.wait_flags(), None).or_else(passing)?;
         self.take_completions(into)
+    }
+
+    /// Waits for `want` completions; once `window` is over, for one.
+    fn gather(
+        &mut self,
+        want: u32,
+        window: Duration,
+        into: &mut Vec<cqueue::Entry>,
+    ) -> Result<(), WaitError> {
+        let flags = self.wait_flags() | EnterFlags::EXT_ARG;
+        if self.features.min_wait {
+            let window = u32::try_from(window.as_micros()).unwrap_or(u32::MAX).max(1);
+            let args = SubmitArgs::new().min_wait_usec(window).timespec(&GATHER_LIMIT);
+            self.enter(want, flags, Some(&args)).or_else(passing)?;
+            return self.take_completions(into);
+        }
+        // The window as the limit of the wait, and another wait when it was over with nothing.
+        let limit = Timespec::from(window);
+        let args = SubmitArgs::new().timespec(&limit);
+        self.enter(want, flags, Some(&args)).or_else(passing)?;
+        self.take_completions(into)?;
+        if into.is_empty() {
+            self.enter(1, self.wait_flags(), None).or_else(passing)?;
+            self.take_completions(into)?;
+        }
+        Ok(())
     }
 
     /// Waits for one completion for at most `limit`, without submitting more than is queued.

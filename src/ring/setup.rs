@@ -28,7 +28,8 @@ pub struct Options {
     /// An eventfd to read: `Mail` events.
     pub mail: Option<Fd>,
     /// How many set-up flags to do without, as on an older kernel: 0 to 3, in the order NO_SQARRAY,
-    /// DEFER_TASKRUN (COOP_TASKRUN instead), SINGLE_ISSUER.
+    /// DEFER_TASKRUN (COOP_TASKRUN instead), SINGLE_ISSUER. Above 0, what is younger than NO_SQARRAY
+    /// is not made use of either.
     pub flags_forgone: usize,
 }
 
@@ -198,9 +199,11 @@ fn checked(ring: IoUring, wished: Features) -> Result<(IoUring, Features), Setup
     if let Some((_, name)) = required.into_iter().find(|(has, _)| !has) {
         return Err(SetupError::Lacks(name));
     }
+    // Kernels that have them take the first rung; who forgoes it is to be as on an older kernel.
+    let is_young = wished.no_sqarray;
     let features = Features {
-        min_wait: params.is_feature_min_timeout(),
-        no_iowait: params.is_feature_no_iowait(),
+        min_wait: is_young && params.is_feature_min_timeout(),
+        no_iowait: is_young && params.is_feature_no_iowait(),
         ..wished
     };
     Ok((ring, features))

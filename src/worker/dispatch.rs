@@ -37,10 +37,12 @@ impl<R: Ring> Worker<R> {
             }
             Ok(mut buffer) => {
                 self.pace.on_receive(buffer.len());
-                if key.role == Role::Client {
-                    self.pace.on_client(&mut socket.seen);
-                }
                 self.on_bytes(now, key, &mut buffer);
+                if key.role == Role::Client
+                    && let Some(socket) = self.sockets.find(key)
+                {
+                    self.pace.on_client(&mut socket.beat, self.proxy.is_waiting(key));
+                }
                 self.ring.give_back(buffer);
             }
             Err(Errno(libc::ENOBUFS)) => {
@@ -78,7 +80,7 @@ impl<R: Ring> Worker<R> {
                 let goes_on = !output.is_empty() && socket.phase == Phase::Open;
                 if goes_on {
                     socket.sending = true;
-                    self.pace.on_send();
+                    self.pace.on_send(&mut socket.beat);
                     self.ring.send(key.token(OpKind::Send), socket.fd, output);
                     self.proxy.on_sent(now, key, count);
                 } else {

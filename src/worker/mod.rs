@@ -156,7 +156,7 @@ impl<R: Ring> Worker<R> {
             drain: Drain::No,
             signals: VecDeque::new(),
             tick_due: false,
-            pace: Pace::default(),
+            pace: Pace::new(setup.limits.gather_time),
             events: Vec::new(),
             wants: Vec::new(),
             signs: Vec::new(),
@@ -244,7 +244,7 @@ impl<R: Ring> Worker<R> {
 
     fn on_tick(&mut self, now: Instant) {
         self.proxy.on_tick(now);
-        self.pace.on_tick();
+        self.pace.on_tick(self.proxy.counters().requests);
         self.accept_all();
         self.tick_last_words(now);
         self.tick_closing();

@@ -3,6 +3,7 @@
 use crate::io::Fd;
 use crate::time::Instant;
 use crate::token::{Key, Role};
+use crate::worker::pace::Beat;
 
 /// One socket and the operations on it.
 ///
@@ -23,8 +24,8 @@ pub(crate) struct Socket {
     /// Whether the receive is to be armed again when it ends.
     pub(crate) wants_recv: bool,
     pub(crate) hangup: Operation,
-    /// The tick in which bytes last arrived, for `Pace`.
-    pub(crate) seen: u8,
+    /// What `Pace` remembers of it.
+    pub(crate) beat: Beat,
     /// True exactly when a send has been asked for and has not come back.
     pub(crate) sending: bool,
     /// True exactly when a connect has been asked for and has not come back.
@@ -53,7 +54,7 @@ pub(crate) enum Phase {
 }
 
 impl Socket {
-    pub(crate) const fn new(key: Key, fd: Fd, connecting: bool) -> Self {
+    pub(crate) fn new(key: Key, fd: Fd, connecting: bool) -> Self {
         Self {
             key,
             fd,
@@ -61,7 +62,7 @@ impl Socket {
             recv: Operation::Off,
             wants_recv: false,
             hangup: Operation::Off,
-            seen: 0,
+            beat: Beat::default(),
             sending: false,
             connecting,
         }

@@ -45,7 +45,7 @@ impl<R: Ring> Worker<R> {
         }
         if let Some(output) = self.proxy.take_output(key) {
             socket.sending = true;
-            self.pace.on_send();
+            self.pace.on_send(&mut socket.beat);
             self.ring.send(key.token(OpKind::Send), socket.fd, output);
         }
     }
@@ -86,7 +86,9 @@ impl<R: Ring> Worker<R> {
             return;
         }
         self.ring.close(key.token(OpKind::Close), socket.fd);
-        self.sockets.remove(key);
+        if let Some(socket) = self.sockets.remove(key) {
+            self.pace.on_gone(socket.beat);
+        }
         if let Some(pool) = self.proxy.pool_of(key).filter(|_| key.role == Role::Client) {
             self.shared.remove_client(self.number, pool);
         }

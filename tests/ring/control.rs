@@ -272,9 +272,6 @@ fn a_wait_that_wants_nothing_does_not_sleep_but_takes_what_is_there() {
 fn a_window_gathers_and_does_not_hold_back() {
     on_every_rung(|small| {
         let mut ring = ring(Options { tick: None, ..small });
-        if !ring.inner().features().min_wait {
-            return;
-        }
         let (near, far) = UnixStream::pair().unwrap();
         ring.recv(client(0, OpKind::Recv), fd_of(&near), None);
         let mut events = Vec::new();
