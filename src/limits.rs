@@ -121,6 +121,11 @@ pub const REPLY_DEPTH_MAX: usize = 16 << 10;
 /// connection that no other client uses.
 pub const REPLY_BYTES_MAX: u64 = 1 << 30;
 
+/// Bytes of a reply that come together before they are passed on to a client whose turn it is,
+/// ahead of the reply's end. A smaller reply is whole when its client gets the first byte, and can
+/// still be answered with an error in its place.
+pub const STREAM_BYTES_MIN: usize = 128 << 10;
+
 /// Bytes of a server's reply to AUTH or SELECT. Redis quotes 128 bytes at most of what it does not
 /// understand; nothing else in these replies has a length.
 pub const GREETING_REPLY_BYTES_MAX: u64 = 1 << 10;
@@ -137,7 +142,7 @@ pub const SEND_BYTES_MAX: usize = 256 << 10;
 pub const SEND_PIECES_MAX: usize = 32;
 
 /// Bytes of one receive buffer. Relaying 64 KiB gained nothing from kept buffers of 4 KiB and
-/// about a third from larger ones.
+/// about a third from larger ones; docs/ring.md has what still larger ones would bring.
 pub const RECV_BUFFER_BYTES: usize = 16 << 10;
 
 /// Receive buffers of one worker, a power of two. Each is given back within the turn, so this
@@ -242,8 +247,11 @@ pub struct Limits {
     pub transaction_requests_max: usize,
     /// Bytes of those; likewise once there are as many, so one request may exceed it.
     pub transaction_bytes_max: usize,
-    /// Bytes of one whole reply, `REPLY_BYTES_MAX`.
+    /// Bytes of one whole reply, `REPLY_BYTES_MAX`; of one that streams, those that its client has
+    /// not taken.
     pub reply_bytes_max: u64,
+    /// Bytes of a reply that are passed on together before its end, `STREAM_BYTES_MIN`.
+    pub stream_bytes_min: usize,
     /// Clients of the whole process, all pools and workers together.
     pub clients_max: usize,
     /// How long a turn may wait for a fuller one, where clients queue; zero: never.
@@ -266,6 +274,7 @@ impl Default for Limits {
             transaction_requests_max: 64 << 10,
             transaction_bytes_max: 64 << 20,
             reply_bytes_max: REPLY_BYTES_MAX,
+            stream_bytes_min: STREAM_BYTES_MIN,
             clients_max: 1 << 20,
             gather_time: GATHER_TIME,
             recv_buffers: RECV_BUFFERS,
@@ -277,6 +286,8 @@ const _: () = {
     assert!(RECV_BUFFERS.is_power_of_two());
     assert!(KEEP_BYTES_MIN <= RECV_BUFFER_BYTES);
     assert!(CHAIN_CHUNK_BYTES <= SEND_BYTES_MAX);
+    // Then a line of memcached that is held back is all that is left behind.
+    assert!(MEMCACHE_LINE_BYTES_MAX < STREAM_BYTES_MIN);
     assert!(COMPLETION_ENTRIES >= 2 * (RECV_BUFFERS as u32 + SUBMISSION_ENTRIES));
     assert!(BULK_BYTES_MAX < REQUEST_BYTES_MAX && REQUEST_BYTES_MAX <= u32::MAX as u64);
     assert!(STRANGER_ARGUMENTS_MAX * (STRANGER_BULK_BYTES_MAX + 16) < 1 << 20);

@@ -40,19 +40,12 @@ fn sixty_four_mebibytes_go_in_and_come_out() {
     let got = client.call(&["GET", "large"]);
     assert!(got == Reply::Bulk(large), "{got:?}");
     // One copy of each byte, with room for what the allocator and other buffers hold meanwhile.
-    let grown = peak_resident_bytes(&proxy) - before;
+    let grown = proxy.process().peak_resident_bytes() - before;
     assert!(grown < 110 * MIB, "memory grew by {} MiB at its peak", grown / MIB);
     // And none of it is kept.
     support::wait_until("the memory is given back", || {
         proxy.process().resident_bytes() < before + 48 * MIB
     });
-}
-
-fn peak_resident_bytes(proxy: &Proxy) -> usize {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", proxy.process().id()));
-    let status = status.expect("it runs");
-    let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("VmHWM");
-    line.split_whitespace().nth(1).expect("a number").parse::<usize>().expect("a number") << 10
 }
 
 #[test]

@@ -203,6 +203,24 @@ impl ReplyParser {
         }
     }
 
+    /// Whether the reply that is being read may be passed on before its end. Of Redis's replies no
+    /// error, whose words are looked at when it is whole; no push, which nobody waits for; and
+    /// nothing that is not known to be neither of them.
+    pub fn may_stream(&self) -> bool {
+        match self {
+            Self::Resp(parser) => !matches!(parser.first_byte(), b'-' | b'>' | b'|'),
+            Self::Memcache(_) => true,
+        }
+    }
+
+    /// Bytes at the end of what was read that may still turn out to be no answer to the request.
+    pub fn unsure_bytes(&self) -> usize {
+        match self {
+            Self::Resp(_) => 0,
+            Self::Memcache(parser) => parser.unsure_bytes(),
+        }
+    }
+
     /// Bytes of the reply that is not whole yet; 0 between two replies.
     pub fn bytes_so_far(&self) -> u64 {
         match self {

@@ -14,7 +14,7 @@ use crate::proxy::client::{Account, Client};
 use crate::proxy::home;
 use crate::proxy::pipeline::Part;
 use crate::proxy::pools::Pools;
-use crate::proxy::private::{self, Errand};
+use crate::proxy::private;
 use crate::proxy::source::Source;
 use crate::proxy::{deliver, dispatch, local, watch};
 use crate::token::Key;
@@ -77,7 +77,7 @@ pub(crate) fn on_gone(pools: &mut Pools, client: &mut Client) {
 pub(crate) fn unblock(proxy: &mut Proxy, key: Key, words: &[u8]) {
     let Some(client) = proxy.clients.find_mut(key) else { return };
     let account = &mut client.account;
-    let Errand::Wait { sequence } = account.errand else { return };
+    let Some(sequence) = account.waits_for() else { return };
     proxy.pools.forsake(account);
     account.transaction.on_lost();
     let was_due = account.due();

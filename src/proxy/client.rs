@@ -240,9 +240,21 @@ impl Account {
             && (self.authenticated || self.owed() < STRANGER_OUTPUT_BYTES_MAX)
     }
 
-    /// Whether it waits at a server for somebody else (BLPOP).
-    pub(crate) fn is_waiting(&self) -> bool {
-        matches!(self.errand, Errand::Wait { .. })
+    /// The request for which it waits at a server for somebody else (BLPOP), until what it waits
+    /// for begins to come.
+    pub(crate) fn waits_for(&self) -> Option<u32> {
+        match self.errand {
+            Errand::Wait { sequence } => {
+                Some(sequence).filter(|&it| !self.pipeline.is_streaming(it))
+            }
+            Errand::None | Errand::Watch | Errand::Forget => None,
+        }
+    }
+
+    /// Bytes that were due before a reply that streams began, as far as they still are.
+    #[inline]
+    pub(crate) fn due_before_stream(&self) -> usize {
+        self.due().saturating_sub(self.pipeline.streamed_bytes())
     }
 
     /// Bytes of replies whose turn has come and that the kernel has not taken.

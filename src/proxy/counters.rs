@@ -20,6 +20,10 @@ pub struct Counters {
     /// Replies that were swallowed: their client had gone, or was owed only the last of a
     /// transaction's.
     pub replies_swallowed: u64,
+    /// Pieces of replies that were passed on before the end of their reply.
+    pub replies_streamed: u64,
+    /// Clients closed in the middle of a reply, as its server failed.
+    pub clients_cut_off: u64,
     /// Requests answered with an error because their server failed.
     pub requests_failed: u64,
     /// Clients that broke the protocol.
@@ -52,7 +56,7 @@ pub struct Counters {
 
 impl Counters {
     /// All of them, with their names.
-    pub const fn named(&self) -> [(&'static str, u64); 21] {
+    pub const fn named(&self) -> [(&'static str, u64); 23] {
         [
             ("clients", self.clients),
             ("clients refused", self.clients_refused),
@@ -61,6 +65,8 @@ impl Counters {
             ("fragments", self.fragments),
             ("replies", self.replies),
             ("replies swallowed", self.replies_swallowed),
+            ("replies streamed", self.replies_streamed),
+            ("clients cut off", self.clients_cut_off),
             ("requests failed", self.requests_failed),
             ("protocol errors", self.protocol_errors),
             ("server failures", self.server_failures),

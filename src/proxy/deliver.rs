@@ -9,7 +9,9 @@ use crate::proxy::pools::Retired;
 use crate::proxy::server::{self, HELLO, Purpose, RUN, Server, WHOLE, Waiter};
 use crate::proxy::slots::Slots;
 use crate::proxy::source::Source;
-use crate::proxy::{Phase, Proxy, greeting, private, reject, resp3, subscribe, transaction};
+use crate::proxy::{
+    Phase, Proxy, greeting, private, reject, resp3, stream, subscribe, transaction,
+};
 use crate::token::Key;
 
 /// Bytes arrived from a server. Any doubt about whose they are ends the connection.
@@ -104,12 +106,18 @@ fn keep_partial(proxy: &mut Proxy, key: Key, waiter: Waiter, buffer: &mut Buffer
     let Some(server) = proxy.pools.servers.find_mut(key) else { return };
     // Nor does anybody wait for a push.
     let is_push = server.parser.first_byte() == b'>';
-    if is_push || waiting_client(&mut proxy.clients, &waiter).is_none() {
+    let client = waiting_client(&mut proxy.clients, &waiter).filter(|_| !is_push);
+    let Some(client) = client else {
         server.partial = Chain::new();
         server.parser.forget_elements();
         return;
+    };
+    let limits = &proxy.pools.limits;
+    let held = server.partial.len() + buffer.len() - at;
+    if held >= limits.stream_bytes_min && stream::may_stream(server, client, &waiter) {
+        return stream::pass_on(proxy, key, waiter, buffer, at);
     }
-    if server.parser.bytes_so_far() <= proxy.pools.limits.reply_bytes_max {
+    if held as u64 <= limits.reply_bytes_max {
         server.partial.push_buffer(buffer, at..buffer.len());
         return;
     }
@@ -145,7 +153,7 @@ fn settle(
         return;
     };
     let account = &mut client.account;
-    let was_due = account.due();
+    let was_due = account.due_before_stream();
     pools.lend(&mut account.output);
     let Some(server) = pools.servers.find_mut(key) else { return };
     let Server { partial, parser, tally, .. } = server;
@@ -158,14 +166,18 @@ fn settle(
     after_settling(proxy, waiter.client(), was_due);
 }
 
-/// Answers a request with an error of ours in place of a server's reply.
+/// Answers a request with an error of ours in place of a server's reply. A client that has got a
+/// part of that reply would take the error for more of it, and is closed.
 fn settle_error(proxy: &mut Proxy, waiter: Waiter, words: &[u8]) {
     if waiter.fragment == HELLO {
         return resp3::on_failed(proxy, waiter, words);
     }
     let Some(client) = waiting_client(&mut proxy.clients, &waiter) else { return };
     let account = &mut client.account;
-    let was_due = account.due();
+    if account.pipeline.is_streaming(waiter.sequence) {
+        return stream::cut(proxy, waiter.client());
+    }
+    let was_due = account.due_before_stream();
     let (sequence, part) = (waiter.sequence, part_of(&waiter));
     if account.pipeline.settle_error(sequence, part, words, &mut account.output) {
         proxy.pools.count_failed_request(account.pool);

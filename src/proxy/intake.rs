@@ -54,7 +54,7 @@ impl Proxy {
             return;
         }
         // Who waits at a server is gone with its end, whatever it sent behind that.
-        if client.input.ended && (!client.has_more() || client.account.is_waiting()) {
+        if client.input.ended && (!client.has_more() || client.account.waits_for().is_some()) {
             return self.on_client_end(key);
         }
         if client.input.stashed() <= STASH_BYTES_MAX / 2
@@ -90,7 +90,10 @@ impl Proxy {
         let Some(client) = self.clients.find_mut(key) else { return 0 };
         let was_due = client.account.due();
         let read = feed(&mut self.pools, client, key, buffer);
-        self.after_replies(key, was_due);
+        // Who may not be parsed was given nothing, and has not asked for too much by sending.
+        if read > 0 {
+            self.after_replies(key, was_due);
+        }
         read
     }
 

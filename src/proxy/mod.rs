@@ -50,6 +50,7 @@ mod server;
 mod silent;
 mod slots;
 mod source;
+mod stream;
 mod subscribe;
 mod transaction;
 mod values;

@@ -24,7 +24,10 @@ impl Proxy {
             let kept_up = was_due < limits.output_soft_bytes;
             let held = account.pipeline.held_bytes();
             let few_held = held <= limits.output_hard_bytes || account.pipeline.len() <= 1;
-            if owed > limits.output_hard_bytes && !(kept_up && few_held) {
+            // Of one that streams nobody knows how large it will be.
+            let streamed = account.pipeline.streamed_bytes().min(account.due());
+            let is_bounded = streamed as u64 <= limits.reply_bytes_max;
+            if owed > limits.output_hard_bytes && !(kept_up && few_held && is_bounded) {
                 self.pools.counters.clients_over_output += 1;
                 debug!("client {} has {owed} bytes of replies unread, closed", key.index);
                 return self.drop_client(key);
@@ -84,7 +87,7 @@ impl Proxy {
 
     pub(crate) fn on_client_end(&mut self, key: Key) {
         let Some(client) = self.clients.find_mut(key) else { return };
-        if client.account.is_waiting() {
+        if client.account.waits_for().is_some() {
             blocking::on_gone(&mut self.pools, client);
         }
         match client.account.phase {

@@ -11,10 +11,13 @@ use crate::proxy::source::Source;
 ///
 /// ```text
 ///   sequence:  base       base+1      base+2      base+3
-///              Waiting    Held        Gather      Ready
+///              Waiting    Early       Gather      Ready
 ///              ^ head: its reply goes straight to the client's output,
 ///                and then whatever behind it is complete follows
 /// ```
+///
+/// A large reply of the head streams: what has come of it is in the output before its end is known.
+/// Only its rest may follow, and nothing of ours in its place.
 ///
 /// Small replies that came too early lie together in `early`, so that two servers which answer
 /// in turns cost no allocation; large ones and gathers have a chain of their own.
@@ -39,7 +42,14 @@ struct Slot {
 
 enum State {
     Waiting,
-    Early { offset: u32, len: u32 },
+    /// At the head only: so many bytes of its reply are in the output.
+    Streaming {
+        bytes: usize,
+    },
+    Early {
+        offset: u32,
+        len: u32,
+    },
     Ready(Box<Chain>),
     Gather(Box<Gather>),
 }
@@ -133,6 +143,35 @@ impl Pipeline {
         }
     }
 
+    /// Whether the reply to a request may stream: it is the one reply to the request at the head.
+    pub(crate) fn may_stream(&self, sequence: u32) -> bool {
+        let head = self.slots.front().map(|slot| &slot.state);
+        sequence == self.base && matches!(head, Some(State::Waiting | State::Streaming { .. }))
+    }
+
+    /// Whether a part of the reply to a request has gone out.
+    pub(crate) fn is_streaming(&self, sequence: u32) -> bool {
+        sequence == self.base && self.streamed_bytes() > 0
+    }
+
+    /// Bytes of the head's reply that have gone out before its end.
+    #[inline]
+    pub(crate) fn streamed_bytes(&self) -> usize {
+        match self.slots.front().map(|slot| &slot.state) {
+            Some(State::Streaming { bytes }) => *bytes,
+            Some(State::Waiting | State::Early { .. } | State::Ready(_) | State::Gather(_))
+            | None => 0,
+        }
+    }
+
+    /// `count` bytes of the head's reply go out, which may stream.
+    pub(crate) fn stream(&mut self, count: usize) {
+        let bytes = self.streamed_bytes() + count;
+        if let Some(head) = self.slots.front_mut() {
+            head.state = State::Streaming { bytes };
+        }
+    }
+
     /// As `settle`, with an error of ours in place of a reply. `reply` is a whole one. Returns
     /// whether it is the first for its request.
     pub(crate) fn settle_error(
@@ -142,6 +181,7 @@ impl Pipeline {
         reply: &[u8],
         output: &mut Chain,
     ) -> bool {
+        assert!(!self.is_streaming(sequence), "an error would be a part of the reply");
         let place = self.place(sequence);
         if let Part::Fragment(fragment) = part {
             self.held_bytes += reply.len();
@@ -181,7 +221,7 @@ impl Pipeline {
     fn gather(&mut self, place: usize) -> &mut Gather {
         match &mut self.slots[place].state {
             State::Gather(gather) => gather,
-            State::Waiting | State::Early { .. } | State::Ready(_) => {
+            State::Waiting | State::Streaming { .. } | State::Early { .. } | State::Ready(_) => {
                 panic!("a fragment for a slot that is not a gather")
             }
         }
@@ -209,7 +249,7 @@ impl Pipeline {
     fn release(&mut self, output: &mut Chain) {
         while let Some(head) = self.slots.front_mut() {
             match &mut head.state {
-                State::Waiting | State::Gather(_) => return,
+                State::Waiting | State::Streaming { .. } | State::Gather(_) => return,
                 State::Early { offset, len } => {
                     let (offset, len) = (*offset as usize, *len as usize);
                     output.push_copy(&self.early[offset..offset + len]);

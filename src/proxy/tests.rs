@@ -501,6 +501,7 @@ fn a_request_that_wants_no_answer_fails_as_visibly_as_any_other() {
 }
 
 mod stateful;
+mod streams;
 
 /// What all servers get is some bytes for the client; for each server it is a waiter, a part and a
 /// copy.

@@ -123,6 +123,8 @@ pub struct Outcome {
     pub messages: Vec<(usize, Vec<u8>)>,
     /// Whether the proxy ended the connection with requests unanswered.
     pub was_ended: bool,
+    /// Whether it did so as the rest of a reply that streamed would not come.
+    pub was_cut_off: bool,
 }
 
 pub(super) struct Client {
@@ -520,18 +522,31 @@ impl Client {
 
     fn end(&mut self, net: &mut Network, how: &'static str) {
         let missing = self.outcome.replies.len() < self.ends.len();
+        let cut_off = missing && self.may_be_cut_off(&net.ledger);
         let right = match self.script.ended {
-            Ended::Never => !missing && self.incoming.is_empty(),
+            Ended::Never => cut_off || (!missing && self.incoming.is_empty()),
             Ended::Maybe => true,
             Ended::Always => missing,
         };
         let early = matches!(self.state, State::Lingering { .. }) && !self.may_end_idle();
         assert!(right && !early, "{}, and {how} after {:?}", self.describe(), self.shown());
         self.outcome.was_ended = missing;
+        self.outcome.was_cut_off = cut_off;
         if let State::Here { link } | State::Lingering { link, .. } = self.state {
             net.links[link].peer_close(&mut net.random);
         }
         self.go(net, how);
+    }
+
+    /// Whether the end of the connection may stand for the rest of a reply: of the first that it
+    /// lacks, or of a later one if what it was owed before was lost with the connection.
+    fn may_be_cut_off(&self, ledger: &Ledger) -> bool {
+        let first = self.outcome.replies.len();
+        (first..self.outcome.sent.len()).any(|number| {
+            let got = if number == first { &self.incoming[..] } else { b"" };
+            let replies = &self.script.exchanges[number].replies;
+            ledger.may_cut_off(replies, got, self.outcome.sent[number])
+        })
     }
 
     fn may_end_idle(&self) -> bool {

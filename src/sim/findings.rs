@@ -82,7 +82,7 @@ impl Findings {
     }
 
     /// What was found under `key` since `sent`, as replies.
-    fn found(&self, key: &[u8], sent: Instant) -> impl Iterator<Item = &[u8]> {
+    pub(super) fn found(&self, key: &[u8], sent: Instant) -> impl Iterator<Item = &[u8]> {
         self.since(key, sent).filter_map(|finding| match finding {
             Finding::Value(value) => Some(&value[..]),
             Finding::Presence(_) => None,

@@ -143,6 +143,22 @@ impl Health {
         self.troubles[since..].iter().any(|(_, trouble)| trouble.is_told_by(bytes))
     }
 
+    /// Whether a connection to it has failed since `sent`.
+    pub(super) fn has_failed_since(&self, sent: Instant) -> bool {
+        self.troubles.last().is_some_and(|&(at, _)| at >= sent)
+    }
+
+    /// Whether it has sent something since `sent` that is no reply, and may have looked like one.
+    pub(super) fn has_babbled_since(&self, sent: Instant) -> bool {
+        let since = self.troubles.partition_point(|&(at, _)| at < sent);
+        self.troubles[since..].iter().any(|&(_, trouble)| trouble == Trouble::BadReply)
+    }
+
+    /// Whether a reply for which `is_it` is true was sent twice, to who has waited since `sent`.
+    pub(super) fn has_doubled(&self, sent: Instant, is_it: impl Fn(&[u8]) -> bool) -> bool {
+        self.doubled.iter().any(|one| one.at >= sent && is_it(&one.bytes))
+    }
+
     /// Whether it may be left out when a request is sent at `sent`, or later: for `time` after each
     /// trouble.
     pub(super) fn is_left_out(&self, time: Duration, sent: Instant) -> bool {

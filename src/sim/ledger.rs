@@ -12,6 +12,8 @@
 //! is in pieces by the time that they see it; its reply has to be made of what they found under
 //! each key while it was on its way.
 
+mod streams;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -77,6 +79,8 @@ pub(super) struct Ledger {
     timeout: Option<Duration>,
     /// For how long after a failure a server may be left out, if the pool ejects servers.
     left_out: Option<Duration>,
+    /// Bytes of a reply that is passed on before its end, at least.
+    stream_bytes_min: usize,
 }
 
 impl Ledger {
@@ -86,6 +90,10 @@ impl Ledger {
 
     pub(super) fn set_left_out(&mut self, time: Option<Duration>) {
         self.left_out = time;
+    }
+
+    pub(super) fn set_stream_bytes_min(&mut self, bytes: usize) {
+        self.stream_bytes_min = bytes;
     }
 
     pub(super) fn add_server(&mut self) {

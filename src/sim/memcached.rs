@@ -255,7 +255,7 @@ pub(super) fn garbage(request: &[Vec<u8>], random: &mut Random) -> &'static [u8]
         },
         b"delete" => &[b"DELETED\r\n", NOT_FOUND],
         b"incr" | b"decr" => &[b"12\r\n", NOT_FOUND],
-        b"touch" => &[NOT_FOUND],
+        b"touch" => &[b"TOUCHED\r\n", NOT_FOUND],
         b"flush_all" => &[b"OK\r\n"],
         b"version" => &[b"VERSION 2\r\n"],
         _ => &[b"STORED\r\n", NOT_FOUND],

@@ -149,6 +149,11 @@ impl SimRing {
         self.net.ledger.set_left_out(time);
     }
 
+    /// How many bytes of a reply the worker passes on before its end, at least.
+    pub fn set_stream_bytes_min(&mut self, bytes: usize) {
+        self.net.ledger.set_stream_bytes_min(bytes);
+    }
+
     /// The virtual time.
     pub fn now(&self) -> Instant {
         self.net.now

@@ -17,6 +17,7 @@ mod scenarios;
 mod scribe;
 mod scripts;
 mod stateful;
+mod streams;
 mod subscribers;
 mod swarm;
 mod tally;
@@ -126,9 +127,9 @@ const ENOUGH_SEEDS: u64 = 5_000;
 
 /// The fingerprints of some seeds: worlds put together by chance, and scenarios.
 const KNOWN: [(u64, u64); 6] = [
-    (2, 8_812_665_428_861_242_835),
-    (4, 17_331_886_983_298_204_444),
-    (12, 16_310_140_483_089_639_885),
+    (2, 13_268_248_746_653_923_964),
+    (4, 12_253_311_357_847_648_600),
+    (12, 17_371_909_508_904_760_482),
     (7, 18_072_260_530_632_940_610),
     (9, 14_956_192_682_098_968_098),
     (25, 9_709_048_894_955_889_801),

@@ -18,6 +18,7 @@ use crate::races;
 use crate::rooms;
 use crate::scripts;
 use crate::stateful;
+use crate::streams;
 use crate::subscribers;
 use crate::tally::Tally;
 use crate::world::{Finished, World};
@@ -75,6 +76,10 @@ pub const ALL: &[Scenario] = named![
     errands::a_flush_reaches_every_server,
     subscribers::messages_come_between_their_confirmations,
     subscribers::who_would_hear_nothing_more_is_closed,
+    streams::a_server_that_dies_in_a_reply_costs_the_client_that_has_a_part_of_it,
+    streams::a_client_that_goes_in_a_reply_leaves_the_rest_to_nobody,
+    streams::a_client_that_takes_nothing_of_a_stream_is_closed_and_holds_nobody_up,
+    streams::what_is_said_here_waits_for_the_end_of_a_stream,
 ];
 
 /// Which of a scenario's runs the one with `seed` is: what a scenario varies, it varies by this.

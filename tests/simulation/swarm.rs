@@ -58,6 +58,9 @@ pub fn run(seed: u64) -> Tally {
     if reads == Reads::Always && world.random.chance(400) {
         world.limits.output_soft_bytes = world.random.between(1, 20_000);
     }
+    if world.random.chance(400) {
+        world.limits.stream_bytes_min = world.random.pick(&[1, 50, 1000, 5000]);
+    }
     for client in 0..world.random.between(1, 6) {
         add_client(&mut world, client, &value_bytes, reads, storm.as_ref());
     }

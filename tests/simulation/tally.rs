@@ -19,6 +19,10 @@ pub struct Tally {
     pub ejects: u64,
     /// Clients that were not let in.
     pub refused: u64,
+    /// Parts of replies that were passed on before the reply's end.
+    pub streamed: u64,
+    /// Clients that were closed for the rest.
+    pub cut_off: u64,
     /// Runs in which no request failed.
     /// Runs in which nothing was allowed to fail.
     pub calm_runs: u64,
@@ -36,6 +40,8 @@ impl Default for Tally {
             pauses: 0,
             ejects: 0,
             refused: 0,
+            streamed: 0,
+            cut_off: 0,
             calm_runs: 0,
             fingerprint: 0,
         }
@@ -50,6 +56,8 @@ impl Tally {
         self.pauses += other.pauses;
         self.ejects += other.ejects;
         self.refused += other.refused;
+        self.streamed += other.streamed;
+        self.cut_off += other.cut_off;
         self.calm_runs += other.calm_runs;
         self.fingerprint = self.fingerprint.wrapping_add(other.fingerprint);
         self.injected.iter_mut().zip(other.injected).for_each(|(sum, count)| *sum += count);
@@ -64,6 +72,8 @@ impl Tally {
         assert!(self.pauses > 0, "no client was paused");
         assert!(self.ejects > 0, "no server was ejected");
         assert!(self.refused > 0, "every client was let in");
+        assert!(self.streamed > 0, "no reply has streamed");
+        assert!(self.cut_off > 0, "no server has failed in a reply that streamed");
         assert!(self.calm_runs > 0, "no run was without failures");
     }
 }
@@ -73,8 +83,14 @@ impl fmt::Display for Tally {
         writeln!(
             f,
             "{} runs, {} of them without a failure; {} replies, {} of them failures; \
-             {} ejections; injected:",
-            self.runs, self.calm_runs, self.replies, self.failures, self.ejects
+             {} ejections; {} pieces of replies streamed, {} clients were cut off; injected:",
+            self.runs,
+            self.calm_runs,
+            self.replies,
+            self.failures,
+            self.ejects,
+            self.streamed,
+            self.cut_off
         )?;
         for (kind, count) in Fault::ALL.iter().zip(self.injected) {
             writeln!(f, "{count:>12}  {kind:?}")?;

@@ -185,6 +185,7 @@ impl World {
     pub fn run(mut self) -> Finished {
         self.ring.set_timeout(self.timeout);
         self.ring.set_left_out(self.left_out());
+        self.ring.set_stream_bytes_min(self.limits.stream_bytes_min);
         let (number, workers) = if self.dealt { (1, 2) } else { (0, 1) };
         let shared = Shared::new(workers, 2).expect("an eventfd can be made");
         let shared = Arc::new(shared.with_health(Health::new(vec![self.ejection(), None])));
@@ -485,6 +486,8 @@ impl Finished {
             pauses,
             ejects,
             refused: counters.clients_refused,
+            streamed: counters.replies_streamed,
+            cut_off: counters.clients_cut_off,
             calm_runs,
             fingerprint,
         }

@@ -134,6 +134,13 @@ impl Process {
         kib.parse::<usize>().expect("a number") << 10
     }
 
+    /// The most memory that it has had resident so far, in bytes.
+    pub fn peak_resident_bytes(&self) -> usize {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.id())).expect("it runs");
+        let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("VmHWM");
+        line.split_whitespace().nth(1).expect("a number").parse::<usize>().expect("a number") << 10
+    }
+
     /// How many descriptors it has open.
     pub fn open_descriptors(&self) -> usize {
         fs::read_dir(format!("/proc/{}/fd", self.id())).expect("it runs").count()

@@ -119,6 +119,15 @@ impl ReplyParser {
         self.before
     }
 
+    /// Bytes at the end of what was read that may still turn out to be no answer: those of a line
+    /// that is not whole.
+    pub fn unsure_bytes(&self) -> usize {
+        match self.state {
+            State::Line => self.line_len,
+            State::Value | State::ValueBreak | State::ValueEnd | State::Bad(_) => 0,
+        }
+    }
+
     fn begin(&mut self) {
         if self.elements.len() <= ELEMENTS_KEPT_MAX && self.elements.capacity() > ELEMENTS_KEPT_MAX
         {
