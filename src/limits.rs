@@ -141,17 +141,17 @@ pub const SEND_BYTES_MAX: usize = 256 << 10;
 /// Pieces of a chain in one send; the rest follows with the next.
 pub const SEND_PIECES_MAX: usize = 32;
 
-/// Bytes of one receive buffer. Relaying 64 KiB gained nothing from kept buffers of 4 KiB and
-/// about a third from larger ones; docs/ring.md has what still larger ones would bring.
-pub const RECV_BUFFER_BYTES: usize = 16 << 10;
+/// Bytes of one receive buffer: in `docs/ring.md` stands what other sizes did to large values. A
+/// small request touches one page of it.
+pub const RECV_BUFFER_BYTES: usize = 64 << 10;
 
 /// Receive buffers of one worker, a power of two. Each is given back within the turn, so this
 /// bounds one turn's receives, not the number of connections.
-pub const RECV_BUFFERS: u16 = 256;
+pub const RECV_BUFFERS: u16 = 128;
 
-/// A received piece of at least this many bytes is kept by reference, a smaller one is copied.
-/// A kept piece holds its whole buffer: with half of it, memory is at most twice what is counted.
-pub const KEEP_BYTES_MIN: usize = RECV_BUFFER_BYTES / 2;
+/// A received piece of at least this many bytes, and of half its buffer, is kept by reference; a
+/// smaller one is copied. Relaying 64 KiB gained nothing from kept pieces of 4 KiB.
+pub const KEEP_BYTES_MIN: usize = 8 << 10;
 
 /// Bytes that are copied together in a chain before a new chunk begins.
 pub const CHAIN_CHUNK_BYTES: usize = 64 << 10;

@@ -15,6 +15,8 @@ use bytes::Bytes;
 /// So a slow peer that holds pieces never starves the ring.
 pub struct Buffer {
     memory: Memory,
+    /// Bytes of memory that whoever keeps a part of it holds.
+    capacity: usize,
     home: Option<u16>,
 }
 
@@ -26,17 +28,22 @@ enum Memory {
 impl Buffer {
     /// A buffer that a ring filled: `memory` is cut to what arrived, `home` is its place there.
     pub fn from_ring(memory: Vec<u8>, home: u16) -> Self {
-        Self { memory: Memory::Own(memory), home: Some(home) }
+        Self { capacity: memory.capacity(), memory: Memory::Own(memory), home: Some(home) }
     }
 
     /// Bytes that have no place in a ring: kept earlier, or of no length.
     pub fn from_bytes(bytes: Bytes) -> Self {
-        Self { memory: Memory::Shared(bytes), home: None }
+        Self { capacity: bytes.len(), memory: Memory::Shared(bytes), home: None }
     }
 
     /// The place in the ring that filled it, if it has one.
     pub const fn home(&self) -> Option<u16> {
         self.home
+    }
+
+    /// Bytes of memory that are held as long as a part is.
+    pub const fn capacity(&self) -> usize {
+        self.capacity
     }
 
     /// A counted reference to a part. The memory lives on as long as the part does.

@@ -66,9 +66,12 @@ impl Chain {
     }
 
     /// Puts a part of a receive buffer at the end: kept when it is large, copied when small.
+    ///
+    /// What is kept holds the whole buffer, so it is half of it at least: memory is at most twice
+    /// what is counted.
     #[inline]
     pub fn push_buffer(&mut self, buffer: &mut Buffer, range: Range<usize>) {
-        if range.len() >= KEEP_BYTES_MIN {
+        if range.len() >= KEEP_BYTES_MIN.max(buffer.capacity() / 2) {
             self.push_kept(buffer.keep(range));
         } else {
             self.push_copy(&buffer[range]);
@@ -96,10 +99,13 @@ impl Chain {
     /// Puts a copy of a range of `other` at the end; large pieces are shared instead of copied.
     /// `mark` is where to look first; ranges that ascend need one for all of them.
     ///
+    /// What is shared is half of the piece that it is a part of, and that one half of its buffer at
+    /// least: memory is at most four times what is counted.
+    ///
     /// Panics when `range` is not within `other`.
     pub fn append_range(&mut self, other: &Chain, range: Range<usize>, mark: &mut Mark) {
         other.for_each_piece(range, mark, |piece| match piece {
-            Piece::Kept(bytes, part) if part.len() >= KEEP_BYTES_MIN => {
+            Piece::Kept(bytes, part) if part.len() >= KEEP_BYTES_MIN.max(bytes.len() / 2) => {
                 self.push_kept(bytes.slice(part));
             }
             Piece::Kept(bytes, part) => self.push_copy(&bytes[part]),
