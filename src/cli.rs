@@ -48,8 +48,8 @@ pub struct Cli {
     #[argh(option, default = "DRAIN_SECONDS", from_str_fn(drain_seconds))]
     pub drain_seconds: Duration,
 
-    /// microseconds that a turn may wait for more requests where clients queue anyway; 0 never waits
-    /// (default: 150)
+    /// microseconds that a turn may wait for more requests where clients queue anyway; 0 never
+    /// waits (default: 150)
     #[argh(option, default = "GATHER_TIME", from_str_fn(gather_time))]
     pub gather_microseconds: Duration,
 

@@ -120,12 +120,12 @@ fn what_is_there_is_given_at_once_and_what_is_wrong_is_told() {
 #[test]
 fn a_wait_is_longer_than_the_pools_timeout_and_ends_with_its_own() {
     let server = Redis::start();
-    let proxy = Proxy::start(&[server.line()], &["timeout: 100"]);
+    let proxy = Proxy::start(&[server.line()], &["timeout: 500"]);
     let mut for_ever = proxy.client();
     for_ever.send(&command(&words("BLPOP l 0")));
     let begin = Instant::now();
-    assert_eq!(proxy.client().call(&words("BLPOP none 0.7")), Reply::Null);
-    assert!(begin.elapsed() >= Duration::from_millis(700), "{:?}", begin.elapsed());
+    assert_eq!(proxy.client().call(&words("BLPOP none 1.5")), Reply::Null);
+    assert!(begin.elapsed() >= Duration::from_millis(1500), "{:?}", begin.elapsed());
     assert_eq!(waiting(&server), 1);
     server.client().call(&words("RPUSH l 1"));
     assert_eq!(for_ever.reply(), popped("l", "1"));

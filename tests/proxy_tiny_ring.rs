@@ -9,7 +9,7 @@ use support::redis::Redis;
 #[test]
 #[cfg(debug_assertions)]
 fn every_worker_has_a_ring_of_the_size_asked_for_and_it_is_watched() {
-    for (value, bytes) in [("8x4", 16384), ("8x4x512", 512)] {
+    for (value, bytes) in [("8x4", 65536), ("8x4x512", 512)] {
         let server = Redis::start();
         let start = Start::with_pool(&[server.line()], &[]).options(&["--workers", "2"]);
         let proxy = start.environment(VARIABLE, value).start();
@@ -25,7 +25,7 @@ fn every_worker_has_a_ring_of_the_size_asked_for_and_it_is_watched() {
 #[test]
 #[cfg(debug_assertions)]
 fn the_tests_run_on_rings_of_the_size_that_their_run_asks_for() {
-    let value = std::env::var(VARIABLE).unwrap_or("1024x256".to_owned());
+    let value = std::env::var(VARIABLE).unwrap_or("1024x128".to_owned());
     let (submissions, rest) = value.split_once('x').expect("two numbers");
     let buffers = rest.split('x').next().expect("one number");
     let server = Redis::start();

@@ -28,8 +28,8 @@ pub struct Options {
     /// An eventfd to read: `Mail` events.
     pub mail: Option<Fd>,
     /// How many set-up flags to do without, as on an older kernel: 0 to 3, in the order NO_SQARRAY,
-    /// DEFER_TASKRUN (COOP_TASKRUN instead), SINGLE_ISSUER. Above 0, what is younger than NO_SQARRAY
-    /// is not made use of either.
+    /// DEFER_TASKRUN (COOP_TASKRUN instead), SINGLE_ISSUER. Above 0, what is younger than
+    /// NO_SQARRAY is not made use of either.
     pub flags_forgone: usize,
 }
 

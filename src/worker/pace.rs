@@ -208,8 +208,8 @@ impl Tick {
         self.bytes > KEEP_BYTES_MIN * self.receives as usize
     }
 
-    /// Whether a tick that gathered for so many `active` clients saw about as many, and neither deep
-    /// pipelines nor large values.
+    /// Whether a tick that gathered for so many `active` clients saw about as many, and neither
+    /// deep pipelines nor large values.
     fn is_like(&self, active: u32, requests: u64) -> bool {
         (active / 2..=active.saturating_mul(2)).contains(&self.active)
             && requests <= PIPELINE_MAX * u64::from(self.receives)

@@ -48,7 +48,11 @@ impl Ledger {
                     || (least < GARBAGE_BYTES_MAX && health.has_babbled_since(sent))
             }),
             Reply::Popped(_) | Reply::Successive(_) | Reply::Speaks(_) => got.len() > least,
-            Reply::Error(_) | Reply::Stored(_) | Reply::Count(_) => false,
+            Reply::Stored(_) => is_it(b"+OK\r\n"),
+            Reply::Count(keys) => {
+                (0..=keys.len()).any(|count| is_it(format!(":{count}\r\n").as_bytes()))
+            }
+            Reply::Error(_) => false,
         }
     }
 }
