@@ -28,10 +28,20 @@ const POINTS_PER_DIGEST: u16 = 4;
 const LABEL_BYTES_MAX: usize = 272;
 
 /// The circle.
+///
+/// A look-up goes through a table of equal arcs, about one for each point: the first bits of a
+/// value name its arc, and the search starts at the first point that lies in it or behind it.
+/// Points are digests and so spread evenly: the search takes a step or two, where halving the
+/// whole circle takes a step that the processor cannot foresee for each doubling.
 #[derive(Clone, Debug)]
 pub(super) struct Continuum {
-    /// In ascending order of `value`, each value once. Never empty.
+    /// In ascending order of `value`, each value once, and the last value is the largest there is:
+    /// so every search ends.
     points: Box<[Point]>,
+    /// For each arc, the place of the first point at or after its beginning.
+    starts: Box<[u32]>,
+    /// How far a value is shifted to give the number of its arc.
+    shift: u32,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -57,15 +67,32 @@ impl Continuum {
         }
         points.sort_by_key(|point| point.value);
         points.dedup_by_key(|point| point.value);
+        Self::of(points)
+    }
+
+    /// The circle of `points`, which are in ascending order and each of a value of its own.
+    fn of(mut points: Vec<Point>) -> Self {
         assert!(!points.is_empty(), "a server with the largest weight has at least one point");
-        Self { points: points.into_boxed_slice() }
+        // What lies behind the last point is the first one's.
+        if points[points.len() - 1].value < u32::MAX {
+            points.push(Point { value: u32::MAX, owner: points[0].owner });
+        }
+        // At least two points and so two arcs, but for a circle that is a single point.
+        let bits = points.len().next_power_of_two().ilog2().max(1);
+        let shift = u32::BITS - bits;
+        let start = |arc: u32| points.partition_point(|point| point.value < arc << shift) as u32;
+        let starts = (0..1 << bits).map(start).collect();
+        Self { points: points.into_boxed_slice(), starts, shift }
     }
 
     /// The index of the server that owns `value`: that of the first point at or after it.
     #[inline]
     pub(super) fn owner(&self, value: u32) -> u32 {
-        let place = self.points.partition_point(|point| point.value < value);
-        self.points.get(place).unwrap_or(&self.points[0]).owner
+        let mut place = self.starts[(value >> self.shift) as usize] as usize;
+        while self.points[place].value < value {
+            place += 1;
+        }
+        self.points[place].owner
     }
 }
 
@@ -103,10 +130,42 @@ mod tests {
     fn point_owns_what_ends_at_it_and_the_first_owns_the_rest() {
         let point = |(value, owner)| Point { value, owner };
         let points = [(10, 1), (20, 0), (u32::MAX - 1, 2)].map(point);
-        let continuum = Continuum { points: Box::new(points) };
+        let continuum = Continuum::of(points.to_vec());
         let owners = [(0, 1), (10, 1), (11, 0), (20, 0), (21, 2), (u32::MAX - 1, 2), (u32::MAX, 1)];
         for (value, owner) in owners {
             assert_eq!(continuum.owner(value), owner, "{value}");
+        }
+    }
+
+    /// Around every point and every arc's beginning, the table gives what a search of all gives.
+    #[test]
+    fn arcs_change_no_choice() {
+        let mut seed = 1_u32;
+        let mut draw = || {
+            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            seed
+        };
+        for count in [1, 2, 3, 4, 5, 40, 159, 160, 320, 1600] {
+            // Spread evenly, all in one arc at either end, and the largest value itself.
+            let spread: Vec<u32> = (0..count).map(|_| draw()).collect();
+            let low: Vec<u32> = (0..count).collect();
+            let high: Vec<u32> = (0..count).map(|number| u32::MAX - number).collect();
+            for mut values in [spread, low, high] {
+                values.sort_unstable();
+                values.dedup();
+                let point = |(&value, owner)| Point { value, owner };
+                let points: Vec<Point> = values.iter().zip(0..).map(point).collect();
+                let continuum = Continuum::of(points.clone());
+                let begins = (0..continuum.starts.len() as u32).map(|arc| arc << continuum.shift);
+                let edges = values.into_iter().chain(begins).chain([0, u32::MAX]);
+                for value in
+                    edges.flat_map(|edge| [edge.wrapping_sub(1), edge, edge.wrapping_add(1)])
+                {
+                    let place = points.partition_point(|point| point.value < value);
+                    let owner = points.get(place).unwrap_or(&points[0]).owner;
+                    assert_eq!(continuum.owner(value), owner, "{value} of {count} points");
+                }
+            }
         }
     }
 

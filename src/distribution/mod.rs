@@ -101,8 +101,8 @@ impl RoutingTable {
     /// where keys go; each weight is at least 1; `ejected` is as long as `nodes`. Panics
     /// otherwise: the configuration was checked before.
     ///
-    /// Memory and time: under ketama 160 points per server on average, each eight bytes, and one
-    /// MD5 for four of them; else one entry per server.
+    /// Memory and time: under ketama 160 points per server on average, each eight bytes and one or
+    /// two arcs of four, and one MD5 for four of them; else one entry per server.
     pub fn new(
         hash: HashKind,
         tag: Option<HashTag>,
