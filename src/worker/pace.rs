@@ -65,8 +65,9 @@ struct Turn {
 /// What the tick at hand has seen.
 #[derive(Default)]
 struct Tick {
-    /// Its number; wraps.
-    number: u8,
+    /// Its number. Of 32 bits, since a client may wait for a reply for as many ticks as it likes,
+    /// and is not to be taken for one that was heard from in this one.
+    number: u32,
     turns: u32,
     receives: u32,
     /// Bytes of the receives.
@@ -83,7 +84,7 @@ struct Tick {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Beat {
     /// The number of the tick in which it was last heard from.
-    heard: u8,
+    heard: u32,
     /// Whether it is one of the tick's `owed`.
     is_owed: bool,
 }
@@ -423,6 +424,18 @@ mod tests {
         pace.on_tick(0);
         pace.on_send(&mut beat);
         assert_eq!(pace.tick.owed, 0);
+    }
+
+    #[test]
+    fn who_waits_for_long_is_not_counted_when_the_reply_comes() {
+        let mut pace = Pace::new(WINDOW);
+        for ticks in [1, 255, 256, 257, 65_536] {
+            let mut beat = Beat::default();
+            pace.on_client(&mut beat, true);
+            (0..ticks).for_each(|_| pace.on_tick(0));
+            pace.on_send(&mut beat);
+            assert_eq!(pace.tick.owed, 0, "after {ticks} ticks");
+        }
     }
 
     #[test]
