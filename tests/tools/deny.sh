@@ -8,9 +8,12 @@
 # so and passes, but fails under CI=true.
 set -eu
 
+# The one that deny.toml was written for; a newer one may want a newer toolchain.
+VERSION=0.20.2
+
 if ! cargo deny --version >/dev/null 2>&1; then
-    echo "+ cargo install --locked cargo-deny   (once; it takes some minutes)"
-    if ! cargo install --locked cargo-deny; then
+    echo "+ cargo install --locked cargo-deny@$VERSION   (once; it takes some minutes)"
+    if ! cargo install --locked "cargo-deny@$VERSION"; then
         echo "cargo-deny cannot be installed: licenses, sources and advisories are not checked" >&2
         [ "${CI:-}" = true ] && exit 1
         [ "$1" = lint ] && exit 0
